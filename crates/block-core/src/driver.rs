@@ -1,0 +1,102 @@
+//! The contract between a node and the driver that implements it.
+//!
+//! # Who checks what
+//! The backend checks, once, that a request lies within the node, is aligned to
+//! [`Limits::request_alignment`], and is no write to a read-only node; a driver may rely on it.
+//! What only a driver can know it checks itself: where a write pointer stands, what a device
+//! answers. Content read from storage and answers of devices are hostile: a driver never panics on
+//! them.
+//!
+//! # Cancellation
+//! Any future may be dropped at any moment, and a dropped request may or may not have happened.
+//! What must hold: no memory that an operation still uses is freed, no later request is corrupted,
+//! no zone stays stuck, and [`settle`](BlockDriver::settle) waits for whatever still runs. The way
+//! there is that buffers, guards and the update of write pointers travel *into* the operation.
+//!
+//! # Blocking
+//! No method may block the calling thread for longer than a short lock is held. A system call that
+//! can block is taken off the async threads.
+
+use crate::buffer::{IoVec, IoVecMut};
+use crate::edge::Child;
+use crate::error::Result;
+use crate::flags::RequestFlags;
+use crate::limits::Limits;
+use crate::zone::{Zone, ZoneOp};
+use async_trait::async_trait;
+use std::fmt::Debug;
+
+/// One kind of node: a protocol (the bottom of the graph), a format or a filter.
+///
+/// No method has a default, so that a filter that forgets to forward one does not compile. Offsets
+/// and lengths are in bytes.
+#[async_trait]
+pub trait BlockDriver: Debug + Send + Sync {
+    /// The name by which options choose this driver, for example `zoned-file`.
+    fn driver_name(&self) -> &'static str;
+
+    /// The facts that never change while the node is open.
+    fn limits(&self) -> Limits;
+
+    /// The node's length at this moment.
+    fn length(&self) -> u64;
+
+    /// The nodes that this one stands on, in a fixed order.
+    fn children(&self) -> Vec<&Child>;
+
+    /// The zoned half of the driver, if the node has zones. It is `Some` exactly when
+    /// [`Limits::zoned`] is.
+    fn zoned(&self) -> Option<&dyn ZonedDriver>;
+
+    /// Fills `bufs` from `offset` on and gives them back. Never a short read.
+    async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut>;
+
+    /// Writes all of `bufs` at `offset`. With [`RequestFlags::FUA`] the data is durable on return.
+    ///
+    /// After an error the range may hold old, new or mixed data; write pointers are right.
+    async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()>;
+
+    /// Makes durable every write, append, write-zeroes, discard and zone operation that returned
+    /// before this was called.
+    async fn flush(&self) -> Result<()>;
+
+    /// Says that the range's content is no longer needed; what a read then gives is unspecified,
+    /// old data or zeroes. Refused as unsupported where [`Limits::discard`] is false.
+    async fn discard(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Makes the range read as zeroes, by the cheapest way that there is.
+    async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()>;
+
+    /// Changes the node's length. New space reads as zeroes.
+    async fn resize(&self, length: u64) -> Result<()>;
+
+    /// Waits until no operation that started before this call still runs, those included whose
+    /// futures were dropped. Children are not waited for: the graph settles them one by one.
+    async fn settle(&self) -> Result<()>;
+
+    /// Ends the node's use: what must be written at the end is written and made durable, locks are
+    /// released. Called once, after everything settled; no request follows. A node that is dropped
+    /// without a close loses nothing that was flushed. Children are closed after their parents.
+    async fn close(&self) -> Result<()>;
+}
+
+/// The zoned half of a driver.
+#[async_trait]
+pub trait ZonedDriver: Send + Sync {
+    /// Describes up to `max` zones, from the one that holds `offset` on. An offset at or past the
+    /// end, or a `max` of 0, gives no zones.
+    async fn report_zones(&self, offset: u64, max: usize) -> Result<Vec<Zone>>;
+
+    /// Changes the condition of the zones in the range.
+    ///
+    /// The backend checked that the range starts at a zone's start and ends at one, or at the end
+    /// of the device. A range over the whole device skips conventional, read-only and offline
+    /// zones; in any other range they are errors.
+    async fn manage_zones(&self, op: ZoneOp, offset: u64, len: u64) -> Result<()>;
+
+    /// Writes `bufs` at the write pointer of the zone that starts at `zone_start`, and returns the
+    /// position where the data landed.
+    ///
+    /// Appends to one zone land in the order of their first poll, each in one piece.
+    async fn append(&self, zone_start: u64, bufs: IoVec, flags: RequestFlags) -> Result<u64>;
+}

@@ -1,0 +1,261 @@
+//! A node: a driver with a name, counters, spans and users.
+
+use crate::buffer::{IoVec, IoVecMut};
+use crate::driver::{BlockDriver, ZonedDriver};
+use crate::edge::{Child, Users};
+use crate::error::{Error, ErrorKind, Result};
+use crate::flags::RequestFlags;
+use crate::limits::Limits;
+use crate::stats::{NodeStats, OpKind};
+use crate::zone::{Zone, ZoneOp};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::{Instrument, Level};
+
+/// A node of the graph. Parents hold it through a [`Child`]; it lives as long as one of them.
+///
+/// Its request methods are those of [`BlockDriver`] and [`ZonedDriver`], with the same contract;
+/// they add counting, a tracing span at level `TRACE` (target `block`, fields node, op, offset,
+/// len and outcome), and the names that an error needs.
+pub struct Node {
+    name: Arc<str>,
+    driver: Box<dyn BlockDriver>,
+    limits: Limits,
+    stats: NodeStats,
+    users: Mutex<Users>,
+}
+
+impl Node {
+    /// A node outside any graph, for building in code. The name appears in messages.
+    pub fn new(name: impl Into<Arc<str>>, driver: Box<dyn BlockDriver>) -> Arc<Self> {
+        let limits = driver.limits();
+        Arc::new(Self {
+            name: name.into(),
+            driver,
+            limits,
+            stats: NodeStats::default(),
+            users: Mutex::default(),
+        })
+    }
+
+    /// The node's name, unique in its graph.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn name_arc(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The name of the node's driver.
+    pub fn driver_name(&self) -> &'static str {
+        self.driver.driver_name()
+    }
+
+    /// The driver itself, for what goes beyond the common contract.
+    pub fn driver(&self) -> &dyn BlockDriver {
+        &*self.driver
+    }
+
+    /// The facts that never change while the node is open.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The node's length at this moment, in bytes.
+    pub fn length(&self) -> u64 {
+        self.driver.length()
+    }
+
+    /// The nodes below.
+    pub fn children(&self) -> Vec<&Child> {
+        self.driver.children()
+    }
+
+    /// What the node counted since it was opened.
+    pub fn stats(&self) -> &NodeStats {
+        &self.stats
+    }
+
+    pub(crate) fn users(&self) -> MutexGuard<'_, Users> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn zoned(&self) -> Result<&dyn ZonedDriver> {
+        self.driver
+            .zoned()
+            .ok_or_else(|| Error::from(ErrorKind::NotZoned))
+    }
+
+    /// See [`BlockDriver::read`].
+    pub async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
+        let range = (offset, as_u64(bufs.len()));
+        self.observe(OpKind::Read, range, self.driver.read(offset, bufs))
+            .await
+    }
+
+    /// See [`BlockDriver::write`].
+    pub async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()> {
+        let range = (offset, as_u64(bufs.len()));
+        self.observe(OpKind::Write, range, self.driver.write(offset, bufs, flags))
+            .await
+    }
+
+    /// See [`BlockDriver::flush`].
+    pub async fn flush(&self) -> Result<()> {
+        self.observe(OpKind::Flush, (0, 0), self.driver.flush())
+            .await
+    }
+
+    /// See [`BlockDriver::discard`].
+    pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.observe(
+            OpKind::Discard,
+            (offset, len),
+            self.driver.discard(offset, len),
+        )
+        .await
+    }
+
+    /// See [`BlockDriver::write_zeroes`].
+    pub async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
+        let call = self.driver.write_zeroes(offset, len, flags);
+        self.observe(OpKind::WriteZeroes, (offset, len), call).await
+    }
+
+    /// See [`BlockDriver::resize`].
+    pub async fn resize(&self, length: u64) -> Result<()> {
+        let result = self.driver.resize(length).await;
+        result.map_err(|e| self.explain(e, "resize", Some((0, length))))
+    }
+
+    /// See [`ZonedDriver::report_zones`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
+    pub async fn report_zones(&self, offset: u64, max: usize) -> Result<Vec<Zone>> {
+        let call = async { self.zoned()?.report_zones(offset, max).await };
+        self.observe(OpKind::Report, (offset, 0), call).await
+    }
+
+    /// See [`ZonedDriver::manage_zones`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
+    pub async fn manage_zones(&self, op: ZoneOp, offset: u64, len: u64) -> Result<()> {
+        let call = async {
+            let result = self.zoned()?.manage_zones(op, offset, len).await;
+            result.map_err(|e| e.with_request(manage_name(op), Some((offset, len))))
+        };
+        self.observe(OpKind::Manage, (offset, len), call).await
+    }
+
+    /// See [`ZonedDriver::append`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
+    pub async fn append(&self, zone_start: u64, bufs: IoVec, flags: RequestFlags) -> Result<u64> {
+        let range = (zone_start, as_u64(bufs.len()));
+        let zoned = self
+            .zoned()
+            .map_err(|e| self.explain(e, "append", Some(range)))?;
+        self.observe(OpKind::Append, range, zoned.append(zone_start, bufs, flags))
+            .await
+    }
+
+    /// Waits, on this node and then on all below it, for operations whose futures were dropped.
+    /// See [`BlockDriver::settle`].
+    pub async fn settle(&self) -> Result<()> {
+        self.driver
+            .settle()
+            .await
+            .map_err(|e| self.explain(e, "settle", None))?;
+        for child in self.driver.children() {
+            Box::pin(child.settle()).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes this node and then all below it that have no other user. An error does not stop
+    /// the rest from being closed; the first one is returned. See [`BlockDriver::close`].
+    pub async fn close(&self) -> Result<()> {
+        let mut result = self
+            .driver
+            .close()
+            .await
+            .map_err(|e| self.explain(e, "close", None));
+        for child in self.driver.children() {
+            let shared = self.users_of(child) > 1;
+            if !shared {
+                result = result.and(Box::pin(child.close()).await);
+            }
+        }
+        result
+    }
+
+    fn users_of(&self, child: &Child) -> usize {
+        child.node().users().count()
+    }
+
+    fn explain(&self, error: Error, op: &'static str, range: Option<(u64, u64)>) -> Error {
+        error.with_request(op, range).with_node(&self.name)
+    }
+
+    async fn observe<T>(
+        &self,
+        kind: OpKind,
+        range: (u64, u64),
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let stats = self.stats.of(kind);
+        let timer = stats.start();
+        let result = if tracing::enabled!(target: "block", Level::TRACE) {
+            self.traced(kind, range, call).await
+        } else {
+            call.await
+        };
+        match result {
+            Ok(value) => {
+                stats.finish(&timer, range.1);
+                Ok(value)
+            }
+            Err(error) => {
+                stats.fail();
+                Err(self.explain(error, kind.name(), Some(range)))
+            }
+        }
+    }
+
+    async fn traced<T>(
+        &self,
+        kind: OpKind,
+        (offset, len): (u64, u64),
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let zone = self.limits.zoned.map(|z| z.zone_index(offset));
+        let span = tracing::trace_span!(
+            target: "block", "request",
+            node = &*self.name, op = kind.name(), offset, len, zone, outcome = tracing::field::Empty,
+        );
+        let result = call.instrument(span.clone()).await;
+        span.record(
+            "outcome",
+            result.as_ref().err().map_or("ok", |e| e.kind().name()),
+        );
+        result
+    }
+}
+
+const fn manage_name(op: ZoneOp) -> &'static str {
+    match op {
+        ZoneOp::Open => "zone open",
+        ZoneOp::Close => "zone close",
+        ZoneOp::Finish => "zone finish",
+        ZoneOp::Reset => "zone reset",
+    }
+}
+
+fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .field("driver", &self.driver)
+            .finish()
+    }
+}

@@ -1,0 +1,173 @@
+//! Counters and latency histograms of a node.
+
+use crate::histogram::Histogram;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The kinds of request that are counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum OpKind {
+    /// Reads.
+    Read,
+    /// Writes.
+    Write,
+    /// Zone appends.
+    Append,
+    /// Flushes.
+    Flush,
+    /// Discards.
+    Discard,
+    /// Write-zeroes.
+    WriteZeroes,
+    /// Zone reports.
+    Report,
+    /// Zone management.
+    Manage,
+}
+
+impl OpKind {
+    /// All kinds, in the order in which they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Write,
+        Self::Append,
+        Self::Flush,
+        Self::Discard,
+        Self::WriteZeroes,
+        Self::Report,
+        Self::Manage,
+    ];
+
+    /// The kind's name in error messages, spans and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Append => "append",
+            Self::Flush => "flush",
+            Self::Discard => "discard",
+            Self::WriteZeroes => "write-zeroes",
+            Self::Report => "zone report",
+            Self::Manage => "zone management",
+        }
+    }
+}
+
+/// How many requests of a kind are timed one by one before sampling starts.
+const TIME_ALL_UNTIL: u64 = 1024;
+/// After that, one request in this many is timed, and counts for as many in the histogram.
+const SAMPLE: u64 = 16;
+
+/// What a node counts about one kind of request. Counting is exact; latency is measured of the
+/// first 1024 requests and then of every 16th, because reading a clock twice costs more than a
+/// filter does.
+#[derive(Debug, Default)]
+pub struct OpStats {
+    started: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    latency_ns: Histogram,
+}
+
+impl OpStats {
+    /// Requests that ended well.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Requests that ended with an error.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Requests that are under way, or whose futures were dropped before they ended.
+    pub fn unfinished(&self) -> u64 {
+        let ended = self.done().saturating_add(self.failed());
+        self.started.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+
+    /// Bytes of the requests that ended well.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Latencies in nanoseconds of the requests that ended well.
+    pub fn latency_ns(&self) -> &Histogram {
+        &self.latency_ns
+    }
+
+    pub(crate) fn start(&self) -> Timer {
+        let n = self.started.fetch_add(1, Ordering::Relaxed);
+        if n < TIME_ALL_UNTIL {
+            Timer(Some((Instant::now(), 1)))
+        } else if n.is_multiple_of(SAMPLE) {
+            Timer(Some((Instant::now(), SAMPLE)))
+        } else {
+            Timer(None)
+        }
+    }
+
+    pub(crate) fn finish(&self, timer: &Timer, bytes: u64) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if let Some((start, weight)) = timer.0 {
+            let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.latency_ns.record_weighted(ns, weight);
+        }
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Timer(Option<(Instant, u64)>);
+
+/// Everything that a node counts.
+#[derive(Debug, Default)]
+pub struct NodeStats {
+    ops: [OpStats; OpKind::ALL.len()],
+}
+
+impl NodeStats {
+    /// The counters of one kind of request.
+    #[allow(clippy::indexing_slicing)] // The array has a place for every variant.
+    pub fn of(&self, kind: OpKind) -> &OpStats {
+        &self.ops[kind as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_is_counted_and_sampled_ones_weigh_more() {
+        let stats = OpStats::default();
+        for _ in 0..TIME_ALL_UNTIL + 10 * SAMPLE {
+            let timer = stats.start();
+            stats.finish(&timer, 10);
+        }
+        assert_eq!(stats.done(), TIME_ALL_UNTIL + 10 * SAMPLE);
+        assert_eq!(stats.bytes(), stats.done() * 10);
+        assert_eq!(stats.latency_ns().count(), stats.done());
+    }
+
+    #[test]
+    fn a_request_that_never_ends_is_unfinished() {
+        let stats = OpStats::default();
+        let _first = stats.start();
+        let second = stats.start();
+        stats.finish(&second, 0);
+        stats.start();
+        stats.fail();
+        assert_eq!(
+            (stats.done(), stats.failed(), stats.unfinished()),
+            (1, 1, 1)
+        );
+    }
+}
