@@ -1,0 +1,299 @@
+//! The handle that users hold.
+
+use crate::builder::BackendBuilder;
+use crate::gate::{Gate, Pass};
+use crate::validate::Bounds;
+use block_core::{
+    BufferPool, Child, IoBufMut, IoVec, IoVecMut, Limits, Node, RequestFlags, Result,
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// A handle on an open graph: cheap to clone, `Send` and `Sync`. All clones are the same backend.
+///
+/// Offsets and lengths are in bytes and must be multiples of
+/// [`Limits::request_alignment`]. Every method checks them first; a refused request changes
+/// nothing.
+///
+/// # Cancellation
+/// Any future may be dropped. A request whose future is dropped before it was first polled never
+/// happens; later, it may or may not happen, but never corrupts anything, and
+/// [`settle`](Self::settle) waits for it.
+///
+/// # Closing
+/// Call [`close`](Self::close) at the end: it makes everything durable. A backend that is dropped
+/// without it keeps what was flushed, and nothing is corrupt.
+#[derive(Clone, Debug)]
+pub struct BlockBackend(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: Child,
+    limits: Limits,
+    pool: BufferPool,
+    gate: Gate,
+    closed: OnceCell<Result<()>>,
+}
+
+/// Holds requests back until it is dropped. See [`BlockBackend::drain`].
+#[derive(Debug)]
+#[must_use]
+pub struct DrainGuard(BlockBackend);
+
+impl Drop for DrainGuard {
+    fn drop(&mut self) {
+        self.0.0.gate.end_drain();
+    }
+}
+
+impl BlockBackend {
+    /// Opens an image for reading and writing: a path (probed), `driver=…,…` or `json:{…}`.
+    ///
+    /// # Errors
+    /// Whatever opening can meet; see [`BackendBuilder::open`].
+    pub async fn open(image: &str) -> Result<Self> {
+        Self::builder().open(image).await
+    }
+
+    /// To open with other settings than the default ones.
+    pub fn builder() -> BackendBuilder {
+        BackendBuilder::default()
+    }
+
+    pub(crate) fn on(root: Child, pool: BufferPool) -> Self {
+        let mut limits = *root.limits();
+        limits.read_only |= !root.needs().write;
+        Self(Arc::new(Inner {
+            root,
+            limits,
+            pool,
+            gate: Gate::default(),
+            closed: OnceCell::new(),
+        }))
+    }
+
+    /// The facts that never change while the backend is open.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Length at this moment, in bytes.
+    pub fn length(&self) -> u64 {
+        self.0.root.length()
+    }
+
+    /// The graph's root: names, drivers, children, and counters.
+    pub fn root(&self) -> &Node {
+        &self.0.root
+    }
+
+    /// An aligned buffer from the graph's pool. Its content is unspecified.
+    pub fn buffer(&self, len: usize) -> IoBufMut {
+        self.0.pool.get(len)
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.0.root
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
+        Bounds {
+            limits: &self.0.limits,
+            length: self.0.root.length(),
+        }
+    }
+
+    pub(crate) async fn enter(&self) -> Result<Pass<'_>> {
+        self.0.gate.enter().await
+    }
+
+    /// Adds to an error of this layer what was asked.
+    pub(crate) fn explain<T>(
+        &self,
+        result: Result<T>,
+        op: &'static str,
+        range: (u64, u64),
+    ) -> Result<T> {
+        result.map_err(|e| {
+            e.with_request(op, Some(range))
+                .with_node(self.0.root.name_arc())
+        })
+    }
+
+    /// Reads `len` bytes.
+    ///
+    /// # Errors
+    /// `OutOfRange`, `Misaligned`, `ZoneOffline`, `Io`, `Closed`.
+    pub async fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
+        self.explain(
+            self.bounds().check_io(offset, as_u64(len)),
+            "read",
+            (offset, as_u64(len)),
+        )?;
+        Ok(self
+            .read_vectored(offset, self.buffer(len).into())
+            .await?
+            .into_bytes())
+    }
+
+    /// Fills a buffer and gives it back. Errors as for [`read`](Self::read).
+    pub async fn read_buf(&self, offset: u64, buf: IoBufMut) -> Result<IoBufMut> {
+        let bufs = self.read_vectored(offset, buf.into()).await?;
+        Ok(bufs
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| IoBufMut::from(Vec::new())))
+    }
+
+    /// Fills several buffers, in order, and gives them back. Errors as for [`read`](Self::read).
+    pub async fn read_vectored(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
+        let len = as_u64(bufs.len());
+        self.explain(self.bounds().check_io(offset, len), "read", (offset, len))?;
+        if bufs.is_empty() {
+            return Ok(bufs);
+        }
+        let _pass = self.explain(self.enter().await, "read", (offset, len))?;
+        self.0.root.read(offset, bufs).await
+    }
+
+    /// Fills a borrowed slice. The bytes are copied once more than by [`read_buf`](Self::read_buf),
+    /// because an operation never works on borrowed memory. Errors as for [`read`](Self::read).
+    pub async fn read_into(&self, offset: u64, dst: &mut [u8]) -> Result<()> {
+        let bytes = self.read(offset, dst.len()).await?;
+        dst.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// Writes a buffer or a list of them: `Bytes`, `Vec<u8>`, [`IoBuf`](block_core::IoBuf),
+    /// [`IoVec`]. In a sequential zone the write must start at the write pointer.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `OutOfRange`, `Misaligned`, `WritePointerMismatch`, `ZoneFull`, `ZoneBoundary`,
+    /// `TooManyOpen`, `TooManyActive`, `ZoneReadOnly`, `ZoneOffline`, `NoSpace`, `Io`, `Closed`.
+    pub async fn write(&self, offset: u64, bufs: impl Into<IoVec>) -> Result<()> {
+        self.write_with(offset, bufs, RequestFlags::empty()).await
+    }
+
+    /// Writes with flags; [`RequestFlags::FUA`] returns after the data is durable. Errors as for
+    /// [`write`](Self::write).
+    pub async fn write_with(
+        &self,
+        offset: u64,
+        bufs: impl Into<IoVec>,
+        flags: RequestFlags,
+    ) -> Result<()> {
+        let bufs = bufs.into();
+        let len = as_u64(bufs.len());
+        self.explain(
+            self.bounds().check_write(offset, len),
+            "write",
+            (offset, len),
+        )?;
+        if bufs.is_empty() {
+            return Ok(());
+        }
+        let _pass = self.explain(self.enter().await, "write", (offset, len))?;
+        self.0.root.write(offset, bufs, flags).await
+    }
+
+    /// Makes durable everything that returned before this call.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`, `Closed`. After a failed flush it is unknown which unflushed data is
+    /// durable, and later flushes fail too.
+    pub async fn flush(&self) -> Result<()> {
+        let _pass = self.explain(self.enter().await, "flush", (0, 0))?;
+        self.0.root.flush().await
+    }
+
+    /// Says that a range's content is no longer needed; a read then gives old data or zeroes.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write), and `Unsupported`: sequential zones are reset instead.
+    pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.explain(
+            self.bounds().check_write(offset, len),
+            "discard",
+            (offset, len),
+        )?;
+        if len == 0 {
+            return Ok(());
+        }
+        let _pass = self.explain(self.enter().await, "discard", (offset, len))?;
+        self.0.root.discard(offset, len).await
+    }
+
+    /// Makes a range read as zeroes. In a sequential zone it is a write: it starts at the write
+    /// pointer and moves it.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write), and `Unsupported` with [`RequestFlags::NO_FALLBACK`].
+    pub async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
+        self.explain(
+            self.bounds().check_write(offset, len),
+            "write-zeroes",
+            (offset, len),
+        )?;
+        if len == 0 {
+            return Ok(());
+        }
+        let _pass = self.explain(self.enter().await, "write-zeroes", (offset, len))?;
+        self.0.root.write_zeroes(offset, len, flags).await
+    }
+
+    /// Changes the length; new space reads as zeroes.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Unsupported` (zoned nodes have a fixed size), `NoSpace`, `Io`, `Closed`.
+    pub async fn resize(&self, length: u64) -> Result<()> {
+        self.explain(self.bounds().check_writable(), "resize", (0, length))?;
+        let _pass = self.explain(self.enter().await, "resize", (0, length))?;
+        self.0.root.resize(length).await
+    }
+
+    /// Holds back new requests, then waits for those under way, dropped ones included. Requests
+    /// go on when the guard is dropped. Dropping the future lets them go on at once.
+    ///
+    /// # Errors
+    /// `Io` if the wait itself fails.
+    pub async fn drain(&self) -> Result<DrainGuard> {
+        self.0.gate.begin_drain();
+        let guard = DrainGuard(self.clone());
+        self.0.gate.wait_empty().await;
+        self.0.root.settle().await?;
+        Ok(guard)
+    }
+
+    /// Waits until no operation whose future was dropped before this call still runs. New requests
+    /// are let in meanwhile and not waited for.
+    ///
+    /// # Errors
+    /// `Io` if the wait itself fails.
+    pub async fn settle(&self) -> Result<()> {
+        self.0.root.settle().await
+    }
+
+    /// Refuses new requests, waits for those under way, flushes, and closes every node that has no
+    /// other user. A second call waits for the first one and returns the same. If the future is
+    /// dropped, requests stay refused, and another call ends the work.
+    ///
+    /// # Errors
+    /// The first of whatever flushing and closing meet; all nodes are closed all the same.
+    pub async fn close(&self) -> Result<()> {
+        self.0.gate.close();
+        let work = || async {
+            self.0.gate.wait_empty().await;
+            let mut result = self.0.root.settle().await;
+            if !self.0.limits.read_only {
+                result = result.and(self.0.root.flush().await);
+            }
+            result.and(self.0.root.close().await)
+        };
+        self.0.closed.get_or_init(work).await.clone()
+    }
+}
+
+pub(crate) fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
