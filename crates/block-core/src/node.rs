@@ -44,7 +44,8 @@ impl Node {
         &self.name
     }
 
-    pub(crate) fn name_arc(&self) -> &Arc<str> {
+    /// The node's name, shared.
+    pub fn name_arc(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -238,7 +239,8 @@ impl Node {
     }
 }
 
-const fn manage_name(op: ZoneOp) -> &'static str {
+/// The name of a management operation in error messages, for example `zone reset`.
+pub const fn manage_name(op: ZoneOp) -> &'static str {
     match op {
         ZoneOp::Open => "zone open",
         ZoneOp::Close => "zone close",

@@ -32,11 +32,11 @@ pub enum ErrorKind {
     #[error("the node is open read-only")]
     ReadOnly,
     /// An offset, length or zone start is not a multiple of what it must be.
-    #[error("{what} {given:#x} is not a multiple of {required:#x}")]
+    #[error("{what} {given:#x} is not a {}multiple of {required:#x}", positive(*given))]
     Misaligned {
         /// What is misaligned: `offset`, `length`, `zone offset`, …
         what: &'static str,
-        /// The value given.
+        /// The value given; 0 where zero is not allowed.
         given: u64,
         /// The value that it must be a multiple of.
         required: u64,
@@ -248,4 +248,8 @@ impl ErrorKind {
             _ => Self::Io(error),
         }
     }
+}
+
+const fn positive(given: u64) -> &'static str {
+    if given == 0 { "positive " } else { "" }
 }
