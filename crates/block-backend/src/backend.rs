@@ -64,13 +64,7 @@ impl BlockBackend {
     pub(crate) fn on(root: Child, pool: BufferPool) -> Self {
         let mut limits = *root.limits();
         limits.read_only |= !root.needs().write;
-        Self(Arc::new(Inner {
-            root,
-            limits,
-            pool,
-            gate: Gate::default(),
-            closed: OnceCell::new(),
-        }))
+        Self(Arc::new(Inner { root, limits, pool, gate: Gate::default(), closed: OnceCell::new() }))
     }
 
     /// The facts that never change while the backend is open.
@@ -98,10 +92,7 @@ impl BlockBackend {
     }
 
     pub(crate) fn bounds(&self) -> Bounds<'_> {
-        Bounds {
-            limits: &self.0.limits,
-            length: self.0.root.length(),
-        }
+        Bounds { limits: &self.0.limits, length: self.0.root.length() }
     }
 
     pub(crate) async fn enter(&self) -> Result<Pass<'_>> {
@@ -115,10 +106,7 @@ impl BlockBackend {
         op: &'static str,
         range: (u64, u64),
     ) -> Result<T> {
-        result.map_err(|e| {
-            e.with_request(op, Some(range))
-                .with_node(self.0.root.name_arc())
-        })
+        result.map_err(|e| e.with_request(op, Some(range)).with_node(self.0.root.name_arc()))
     }
 
     /// Reads `len` bytes.
@@ -126,24 +114,14 @@ impl BlockBackend {
     /// # Errors
     /// `OutOfRange`, `Misaligned`, `ZoneOffline`, `Io`, `Closed`.
     pub async fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
-        self.explain(
-            self.bounds().check_io(offset, as_u64(len)),
-            "read",
-            (offset, as_u64(len)),
-        )?;
-        Ok(self
-            .read_vectored(offset, self.buffer(len).into())
-            .await?
-            .into_bytes())
+        self.explain(self.bounds().check_io(offset, as_u64(len)), "read", (offset, as_u64(len)))?;
+        Ok(self.read_vectored(offset, self.buffer(len).into()).await?.into_bytes())
     }
 
     /// Fills a buffer and gives it back. Errors as for [`read`](Self::read).
     pub async fn read_buf(&self, offset: u64, buf: IoBufMut) -> Result<IoBufMut> {
         let bufs = self.read_vectored(offset, buf.into()).await?;
-        Ok(bufs
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| IoBufMut::from(Vec::new())))
+        Ok(bufs.into_iter().next().unwrap_or_else(|| IoBufMut::from(Vec::new())))
     }
 
     /// Fills several buffers, in order, and gives them back. Errors as for [`read`](Self::read).
@@ -185,11 +163,7 @@ impl BlockBackend {
     ) -> Result<()> {
         let bufs = bufs.into();
         let len = as_u64(bufs.len());
-        self.explain(
-            self.bounds().check_write(offset, len),
-            "write",
-            (offset, len),
-        )?;
+        self.explain(self.bounds().check_write(offset, len), "write", (offset, len))?;
         if bufs.is_empty() {
             return Ok(());
         }
@@ -212,11 +186,7 @@ impl BlockBackend {
     /// # Errors
     /// Those of [`write`](Self::write), and `Unsupported`: sequential zones are reset instead.
     pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.explain(
-            self.bounds().check_write(offset, len),
-            "discard",
-            (offset, len),
-        )?;
+        self.explain(self.bounds().check_write(offset, len), "discard", (offset, len))?;
         if len == 0 {
             return Ok(());
         }
@@ -230,11 +200,7 @@ impl BlockBackend {
     /// # Errors
     /// Those of [`write`](Self::write), and `Unsupported` with [`RequestFlags::NO_FALLBACK`].
     pub async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
-        self.explain(
-            self.bounds().check_write(offset, len),
-            "write-zeroes",
-            (offset, len),
-        )?;
+        self.explain(self.bounds().check_write(offset, len), "write-zeroes", (offset, len))?;
         if len == 0 {
             return Ok(());
         }

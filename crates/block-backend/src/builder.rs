@@ -63,10 +63,7 @@ impl BackendBuilder {
 
     /// Opens an image given as a value. Errors as for [`open`](Self::open).
     pub async fn open_spec(self, image: &ImageSpec) -> Result<BlockBackend> {
-        let graph = self
-            .graph
-            .clone()
-            .unwrap_or_else(|| Graph::new(standard_drivers()));
+        let graph = self.graph.clone().unwrap_or_else(|| Graph::new(standard_drivers()));
         let node = graph.open(image, self.inherited).await?;
         self.on_graph_node(&graph, &node)
     }
@@ -77,10 +74,7 @@ impl BackendBuilder {
     /// `Busy` if the node has users who do not share; `ReadOnly` if it is read-only and the
     /// builder is not.
     pub fn on_node(self, node: &Arc<Node>) -> Result<BlockBackend> {
-        let graph = self
-            .graph
-            .clone()
-            .unwrap_or_else(|| Graph::new(Registry::new()));
+        let graph = self.graph.clone().unwrap_or_else(|| Graph::new(Registry::new()));
         self.on_graph_node(&graph, node)
     }
 

@@ -33,8 +33,7 @@ impl Gate {
                 return Ok(pass);
             }
             drop(pass);
-            self.wait_until(|state| state & CLOSED != 0 || state & DRAINING == 0)
-                .await;
+            self.wait_until(|state| state & CLOSED != 0 || state & DRAINING == 0).await;
             if self.state.load(Ordering::SeqCst) & CLOSED != 0 {
                 return Err(ErrorKind::Closed.into());
             }
@@ -111,10 +110,7 @@ mod tests {
         gate.wait_empty().await;
         gate.begin_drain();
         gate.end_drain();
-        assert!(
-            timeout(SOON, gate.enter()).await.is_err(),
-            "the outer drain is still on"
-        );
+        assert!(timeout(SOON, gate.enter()).await.is_err(), "the outer drain is still on");
         gate.end_drain();
         let _pass = gate.enter().await.unwrap();
     }
@@ -129,11 +125,7 @@ mod tests {
         });
         tokio::time::sleep(SOON).await;
         gate.close();
-        let error = timeout(Duration::from_secs(5), held)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap_err();
+        let error = timeout(Duration::from_secs(5), held).await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.kind().name(), "closed");
         gate.wait_empty().await;
     }

@@ -63,10 +63,7 @@ pub async fn check_zoned(image: &str, repair: bool) -> Result<CheckReport> {
         ImageSpec::Options(options) => below_zoned_file(options)?,
     };
     let graph = Graph::new(standard_drivers());
-    let inherited = Inherited {
-        read_only: !repair,
-        ..Inherited::default()
-    };
+    let inherited = Inherited { read_only: !repair, ..Inherited::default() };
     let node = graph.open_options(below, inherited).await?;
     let child = node.attach(zoned_file::zoned_file_needs(repair), "check")?;
     let report = zoned_file::check(&child, repair).await;
@@ -85,9 +82,7 @@ fn below_zoned_file(options: Options) -> Result<Options> {
     }
     match options.get("file") {
         Some(serde_json::Value::Object(file)) => Ok(Options::from(file.clone())),
-        _ => Err(invalid(
-            "driver 'zoned-file': missing option 'file'".to_owned(),
-        )),
+        _ => Err(invalid("driver 'zoned-file': missing option 'file'".to_owned())),
     }
 }
 

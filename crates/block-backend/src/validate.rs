@@ -27,18 +27,11 @@ impl Bounds<'_> {
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
-        if self.limits.read_only {
-            Err(ErrorKind::ReadOnly.into())
-        } else {
-            Ok(())
-        }
+        if self.limits.read_only { Err(ErrorKind::ReadOnly.into()) } else { Ok(()) }
     }
 
     pub(crate) fn zoned(&self) -> Result<&ZonedLimits> {
-        self.limits
-            .zoned
-            .as_ref()
-            .ok_or_else(|| ErrorKind::NotZoned.into())
+        self.limits.zoned.as_ref().ok_or_else(|| ErrorKind::NotZoned.into())
     }
 
     /// The range of a management operation: whole zones, at least one.
@@ -50,11 +43,7 @@ impl Bounds<'_> {
         if len == 0 {
             return Err(misaligned("length", 0, zoned.zone_size));
         }
-        if end == self.length {
-            Ok(())
-        } else {
-            check_multiple("length", len, zoned.zone_size)
-        }
+        if end == self.length { Ok(()) } else { check_multiple("length", len, zoned.zone_size) }
     }
 
     /// An append of `len` bytes to the zone at `zone_start`.
@@ -62,10 +51,7 @@ impl Bounds<'_> {
         let zoned = self.zoned()?;
         self.check_writable()?;
         if zone_start >= self.length {
-            return Err(ErrorKind::OutOfRange {
-                length: self.length,
-            }
-            .into());
+            return Err(ErrorKind::OutOfRange { length: self.length }.into());
         }
         check_multiple("zone offset", zone_start, zoned.zone_size)?;
         let granularity = u64::from(zoned.write_granularity);
@@ -83,10 +69,7 @@ impl Bounds<'_> {
     fn check_range(&self, offset: u64, len: u64) -> Result<u64> {
         match offset.checked_add(len) {
             Some(end) if end <= self.length => Ok(end),
-            _ => Err(ErrorKind::OutOfRange {
-                length: self.length,
-            }
-            .into()),
+            _ => Err(ErrorKind::OutOfRange { length: self.length }.into()),
         }
     }
 }
@@ -101,12 +84,7 @@ fn check_multiple(what: &'static str, given: u64, required: u64) -> Result<()> {
 }
 
 fn misaligned(what: &'static str, given: u64, required: u64) -> block_core::Error {
-    ErrorKind::Misaligned {
-        what,
-        given,
-        required,
-    }
-    .into()
+    ErrorKind::Misaligned { what, given, required }.into()
 }
 
 #[cfg(test)]
@@ -136,10 +114,7 @@ mod tests {
     const LENGTH: u64 = 3 * ZONE + 0x1000;
 
     fn with<T>(limits: &Limits, check: impl Fn(&Bounds<'_>) -> Result<T>) -> &'static str {
-        match check(&Bounds {
-            limits,
-            length: LENGTH,
-        }) {
+        match check(&Bounds { limits, length: LENGTH }) {
             Ok(_) => "ok",
             Err(e) => e.kind().name(),
         }
@@ -183,17 +158,11 @@ mod tests {
 
     #[test]
     fn what_a_node_cannot_do_is_told_before_what_is_wrong_with_the_numbers() {
-        let read_only = Limits {
-            read_only: true,
-            ..limits()
-        };
+        let read_only = Limits { read_only: true, ..limits() };
         assert_eq!(with(&read_only, |b| b.check_append(1, 1)), "read-only");
         assert_eq!(with(&read_only, |b| b.check_manage(1, 1)), "read-only");
         assert_eq!(with(&read_only, |b| b.check_write(1, 1)), "read-only");
-        let plain = Limits {
-            zoned: None,
-            ..read_only
-        };
+        let plain = Limits { zoned: None, ..read_only };
         assert_eq!(with(&plain, |b| b.check_append(1, 1)), "not-zoned");
         assert_eq!(with(&plain, |b| b.check_manage(1, 1)), "not-zoned");
     }

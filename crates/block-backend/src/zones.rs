@@ -67,8 +67,7 @@ impl BlockBackend {
     /// `ZoneFull` (the zone is full, or the data does not fit), `TooManyOpen`, `TooManyActive`,
     /// `ZoneReadOnly`, `ZoneOffline`, `NoSpace`, `Io`, `Closed`.
     pub async fn append(&self, zone_start: u64, bufs: impl Into<IoVec>) -> Result<u64> {
-        self.append_with(zone_start, bufs, RequestFlags::empty())
-            .await
+        self.append_with(zone_start, bufs, RequestFlags::empty()).await
     }
 
     /// Appends with flags; [`RequestFlags::FUA`] returns after the data and the write pointer are
@@ -81,11 +80,7 @@ impl BlockBackend {
     ) -> Result<u64> {
         let bufs = bufs.into();
         let range = (zone_start, as_u64(bufs.len()));
-        self.explain(
-            self.bounds().check_append(range.0, range.1),
-            "append",
-            range,
-        )?;
+        self.explain(self.bounds().check_append(range.0, range.1), "append", range)?;
         let _pass = self.explain(self.enter().await, "append", range)?;
         self.node().append(zone_start, bufs, flags).await
     }

@@ -35,17 +35,9 @@ async fn what_was_written_is_there_after_reopening() {
     let text = path.to_str().unwrap();
     let disk = BlockBackend::open(text).await.unwrap();
     disk.write(0, vec![1; 8192]).await.unwrap();
-    assert_eq!(
-        disk.append(2 * ZONE, vec![2; 4096]).await.unwrap(),
-        2 * ZONE
-    );
-    assert_eq!(
-        disk.append(2 * ZONE, vec![3; 8192]).await.unwrap(),
-        2 * ZONE + 4096
-    );
-    disk.write_with(3 * ZONE, vec![4; 4096], RequestFlags::FUA)
-        .await
-        .unwrap();
+    assert_eq!(disk.append(2 * ZONE, vec![2; 4096]).await.unwrap(), 2 * ZONE);
+    assert_eq!(disk.append(2 * ZONE, vec![3; 8192]).await.unwrap(), 2 * ZONE + 4096);
+    disk.write_with(3 * ZONE, vec![4; 4096], RequestFlags::FUA).await.unwrap();
     disk.finish_zones(3 * ZONE, ZONE).await.unwrap();
     assert_eq!(disk.read(2 * ZONE, 4096).await.unwrap(), vec![2; 4096]);
     disk.close().await.unwrap();
@@ -60,31 +52,16 @@ async fn what_was_written_is_there_after_reopening() {
     assert_eq!(zones[2].write_pointer, Some(2 * ZONE + 12288));
     assert_eq!(zones[3].condition, ZoneCondition::Full);
     assert_eq!(zones[14].condition, ZoneCondition::ReadOnly);
-    let across = disk
-        .read(2 * ZONE + 4096, usize::try_from(ZONE).unwrap())
-        .await
-        .unwrap();
+    let across = disk.read(2 * ZONE + 4096, usize::try_from(ZONE).unwrap()).await.unwrap();
     assert_eq!(across[..8192], vec![3; 8192][..]);
     assert!(across[8192..across.len() - 4096].iter().all(|b| *b == 0));
     assert_eq!(across[across.len() - 4096..], vec![4; 4096][..]);
     disk.reset_all_zones().await.unwrap();
     assert_eq!(disk.read(0, 8192).await.unwrap(), vec![1; 8192]);
-    assert!(
-        disk.read(2 * ZONE, 8192)
-            .await
-            .unwrap()
-            .iter()
-            .all(|b| *b == 0)
-    );
-    assert_eq!(
-        disk.read(15 * ZONE, 4096).await.unwrap_err().kind().name(),
-        "zone-offline"
-    );
+    assert!(disk.read(2 * ZONE, 8192).await.unwrap().iter().all(|b| *b == 0));
+    assert_eq!(disk.read(15 * ZONE, 4096).await.unwrap_err().kind().name(), "zone-offline");
     disk.close().await.unwrap();
-    assert_eq!(
-        disk.read(0, 4096).await.unwrap_err().kind().name(),
-        "closed"
-    );
+    assert_eq!(disk.read(0, 4096).await.unwrap_err().kind().name(), "closed");
 
     let report = check_zoned(text, false).await.unwrap();
     assert!(report.clean && report.findings.is_empty(), "{report:?}");
@@ -101,21 +78,10 @@ async fn dropped_without_close_it_keeps_what_was_flushed() {
         disk.flush().await.unwrap();
         disk.append(2 * ZONE, vec![3; 4096]).await.unwrap();
     }
-    let disk = BlockBackend::builder()
-        .read_only(true)
-        .open(text)
-        .await
-        .unwrap();
+    let disk = BlockBackend::builder().read_only(true).open(text).await.unwrap();
     let zone = disk.report_zones(2 * ZONE, 1).await.unwrap()[0];
     assert_eq!(zone.write_pointer, Some(2 * ZONE + 4096));
-    assert_eq!(
-        disk.append(2 * ZONE, vec![0; 4096])
-            .await
-            .unwrap_err()
-            .kind()
-            .name(),
-        "read-only"
-    );
+    assert_eq!(disk.append(2 * ZONE, vec![0; 4096]).await.unwrap_err().kind().name(), "read-only");
     assert!(!check_zoned(text, false).await.unwrap().clean);
 }
 

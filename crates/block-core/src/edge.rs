@@ -103,11 +103,7 @@ impl Node {
             return Err(crate::Error::from(ErrorKind::ReadOnly).with_node(self.name_arc()));
         }
         let ticket = self.users().add(needs, parent, self.name())?;
-        Ok(Child {
-            node: Arc::clone(self),
-            needs,
-            ticket,
-        })
+        Ok(Child { node: Arc::clone(self), needs, ticket })
     }
 }
 

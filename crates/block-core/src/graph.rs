@@ -79,11 +79,7 @@ impl Graph {
     /// An empty graph.
     pub fn new(registry: Registry) -> Self {
         let pool = BufferPool::default();
-        Self(Arc::new(Inner {
-            registry,
-            pool,
-            nodes: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { registry, pool, nodes: Mutex::default() }))
     }
 
     /// The drivers that this graph opens.
@@ -132,8 +128,7 @@ impl Graph {
                     .and_then(|c| c.direct)
                     .map_or(inherited.cache_direct, |o| o.0),
             };
-            self.open_node(&*factory, common.node_name, rest, inherited)
-                .await
+            self.open_node(&*factory, common.node_name, rest, inherited).await
         })
     }
 
@@ -152,9 +147,7 @@ impl Graph {
         }
         let head = probe(&node, &self.0.pool).await?;
         let Some(format) = self.0.registry.for_content(&head) else {
-            return Err(invalid(format!(
-                "no driver recognizes the content of '{text}'"
-            )));
+            return Err(invalid(format!("no driver recognizes the content of '{text}'")));
         };
         let options = Options::default().set("file", node.name());
         self.open_node(&*format, None, options, inherited).await
@@ -169,13 +162,8 @@ impl Graph {
     ) -> Result<Arc<Node>> {
         let place = self.reserve(name, factory.name())?;
         let driver = factory.name();
-        let mut context = OpenContext {
-            graph: self,
-            name: &place.name,
-            driver,
-            options,
-            inherited,
-        };
+        let mut context =
+            OpenContext { graph: self, name: &place.name, driver, options, inherited };
         let opened = factory.open(&mut context).await;
         let opened = opened.map_err(|e| e.with_request("open", None).with_node(&place.name))?;
         Ok(place.fill(opened))
@@ -201,9 +189,7 @@ impl Graph {
 
     fn reserve(&self, name: Option<String>, driver: &str) -> Result<Place<'_>> {
         let mut names = self.names();
-        names
-            .by_name
-            .retain(|_, node| node.as_ref().is_none_or(|n| n.strong_count() > 0));
+        names.by_name.retain(|_, node| node.as_ref().is_none_or(|n| n.strong_count() > 0));
         let name: Arc<str> = match name {
             Some(name) if name.is_empty() => return Err(invalid("a node's name is empty".into())),
             Some(name) if names.by_name.contains_key(name.as_str()) => {
@@ -232,10 +218,7 @@ struct Place<'a> {
 impl Place<'_> {
     fn fill(self, driver: Box<dyn BlockDriver>) -> Arc<Node> {
         let node = Node::new(Arc::clone(&self.name), driver);
-        self.graph
-            .names()
-            .by_name
-            .insert(Arc::clone(&self.name), Some(Arc::downgrade(&node)));
+        self.graph.names().by_name.insert(Arc::clone(&self.name), Some(Arc::downgrade(&node)));
         node
     }
 }
@@ -301,12 +284,7 @@ impl OpenContext<'_> {
     /// What a child that holds data needs, for a driver that opened as this context says: write
     /// unless read-only, shared with nobody who writes.
     pub fn needs(&self, role: ChildRole, carries_zones: bool) -> ChildNeeds {
-        ChildNeeds {
-            role,
-            write: !self.read_only(),
-            share_write: false,
-            carries_zones,
-        }
+        ChildNeeds { role, write: !self.read_only(), share_write: false, carries_zones }
     }
 }
 
@@ -317,22 +295,14 @@ fn split_common(mut options: Options) -> Result<(CommonOptions, Options)> {
             common = common.set(key, value);
         }
     }
-    let driver = common
-        .get("driver")
-        .and_then(|d| d.as_str())
-        .unwrap_or("(none)")
-        .to_owned();
+    let driver = common.get("driver").and_then(|d| d.as_str()).unwrap_or("(none)").to_owned();
     Ok((common.typed(&driver)?, options))
 }
 
 /// Reads the first bytes of an image, as many as there are, for the format drivers to look at.
 async fn probe(node: &Node, pool: &BufferPool) -> Result<Vec<u8>> {
     let alignment = u64::from(node.limits().request_alignment.max(1));
-    let whole = node
-        .length()
-        .checked_div(alignment)
-        .unwrap_or(0)
-        .saturating_mul(alignment);
+    let whole = node.length().checked_div(alignment).unwrap_or(0).saturating_mul(alignment);
     let len = usize::try_from(whole).unwrap_or(PROBE_LEN).min(PROBE_LEN);
     Ok(node.read(0, IoVecMut::from(pool.get(len))).await?.to_vec())
 }

@@ -40,8 +40,7 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get(bucket_of(value)) {
             bucket.fetch_add(weight, Ordering::Relaxed);
         }
-        self.sum
-            .fetch_add(value.saturating_mul(weight), Ordering::Relaxed);
+        self.sum.fetch_add(value.saturating_mul(weight), Ordering::Relaxed);
         if value > self.max.load(Ordering::Relaxed) {
             self.max.fetch_max(value, Ordering::Relaxed);
         }
@@ -49,10 +48,7 @@ impl Histogram {
 
     /// How many values were counted, weights included.
     pub fn count(&self) -> u64 {
-        self.buckets
-            .iter()
-            .map(|b| b.load(Ordering::Relaxed))
-            .fold(0, u64::saturating_add)
+        self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).fold(0, u64::saturating_add)
     }
 
     /// The largest value, exactly.
@@ -62,20 +58,14 @@ impl Histogram {
 
     /// The mean, or 0 if nothing was counted.
     pub fn mean(&self) -> u64 {
-        self.sum
-            .load(Ordering::Relaxed)
-            .checked_div(self.count())
-            .unwrap_or(0)
+        self.sum.load(Ordering::Relaxed).checked_div(self.count()).unwrap_or(0)
     }
 
     /// The value below which `per_mille` of 1000 values lie (500 = the median), or 0 if nothing
     /// was counted.
     pub fn per_mille(&self, per_mille: u32) -> u64 {
         let total = u128::from(self.count());
-        let rank = total
-            .saturating_mul(u128::from(per_mille.min(1000)))
-            .div_ceil(1000)
-            .max(1);
+        let rank = total.saturating_mul(u128::from(per_mille.min(1000))).div_ceil(1000).max(1);
         let mut seen = 0_u128;
         for (i, bucket) in self.buckets.iter().enumerate() {
             seen = seen.saturating_add(u128::from(bucket.load(Ordering::Relaxed)));
@@ -103,14 +93,11 @@ fn bucket_of(value: u64) -> usize {
 fn upper_bound(bucket: usize) -> u64 {
     let octave = bucket / SUB;
     let sub = u64::try_from(bucket % SUB).unwrap_or(0);
-    match octave
-        .checked_sub(1)
-        .and_then(|shift| u32::try_from(shift).ok())
-    {
+    match octave.checked_sub(1).and_then(|shift| u32::try_from(shift).ok()) {
         None => sub,
-        Some(shift) => (sub.saturating_add(17))
-            .checked_shl(shift)
-            .map_or(u64::MAX, |v| v.saturating_sub(1)),
+        Some(shift) => {
+            (sub.saturating_add(17)).checked_shl(shift).map_or(u64::MAX, |v| v.saturating_sub(1))
+        }
     }
 }
 
@@ -144,10 +131,7 @@ mod tests {
     #[test]
     fn an_empty_histogram_is_all_zero() {
         let h = Histogram::default();
-        assert_eq!(
-            (h.count(), h.mean(), h.max(), h.per_mille(999)),
-            (0, 0, 0, 0)
-        );
+        assert_eq!((h.count(), h.mean(), h.max(), h.per_mille(999)), (0, 0, 0, 0));
         h.record(u64::MAX);
         assert_eq!((h.count(), h.max()), (1, u64::MAX));
     }

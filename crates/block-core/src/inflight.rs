@@ -40,10 +40,7 @@ impl InFlight {
         loop {
             let phase = self.0.phase.load(Ordering::SeqCst);
             self.0.count(phase).fetch_add(1, Ordering::SeqCst);
-            let guard = InFlightGuard {
-                shared: Arc::clone(&self.0),
-                phase,
-            };
+            let guard = InFlightGuard { shared: Arc::clone(&self.0), phase };
             // If a barrier changed the phase meanwhile, it may have seen the count before this
             // operation was in it: count it in the new phase instead.
             if self.0.phase.load(Ordering::SeqCst) == phase {
@@ -55,8 +52,7 @@ impl InFlight {
     /// How many operations are under way.
     pub fn count(&self) -> usize {
         let [even, odd] = &self.0.counts;
-        even.load(Ordering::SeqCst)
-            .saturating_add(odd.load(Ordering::SeqCst))
+        even.load(Ordering::SeqCst).saturating_add(odd.load(Ordering::SeqCst))
     }
 
     /// Waits until every operation that started before this call has ended. Operations that start
@@ -111,10 +107,7 @@ mod tests {
         let new = ops.start();
         assert!(!waiting.is_finished());
         drop(old);
-        timeout(Duration::from_secs(5), waiting)
-            .await
-            .expect("ends")
-            .expect("no panic");
+        timeout(Duration::from_secs(5), waiting).await.expect("ends").expect("no panic");
         assert_eq!(ops.count(), 1);
         drop(new);
         ops.settle().await;
@@ -125,10 +118,7 @@ mod tests {
         let ops = InFlight::default();
         let old = ops.start();
         assert!(timeout(SOON, ops.settle()).await.is_err());
-        assert!(
-            timeout(SOON, ops.settle()).await.is_err(),
-            "the first operation still runs"
-        );
+        assert!(timeout(SOON, ops.settle()).await.is_err(), "the first operation still runs");
         drop(old);
         ops.settle().await;
     }
@@ -147,9 +137,7 @@ mod tests {
             }));
         }
         for _ in 0..50 {
-            timeout(Duration::from_secs(10), ops.settle())
-                .await
-                .expect("no starvation");
+            timeout(Duration::from_secs(10), ops.settle()).await.expect("no starvation");
         }
         for task in tasks {
             task.await.expect("no panic");

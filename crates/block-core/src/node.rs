@@ -84,39 +84,29 @@ impl Node {
     }
 
     fn zoned(&self) -> Result<&dyn ZonedDriver> {
-        self.driver
-            .zoned()
-            .ok_or_else(|| Error::from(ErrorKind::NotZoned))
+        self.driver.zoned().ok_or_else(|| Error::from(ErrorKind::NotZoned))
     }
 
     /// See [`BlockDriver::read`].
     pub async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
         let range = (offset, as_u64(bufs.len()));
-        self.observe(OpKind::Read, range, self.driver.read(offset, bufs))
-            .await
+        self.observe(OpKind::Read, range, self.driver.read(offset, bufs)).await
     }
 
     /// See [`BlockDriver::write`].
     pub async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()> {
         let range = (offset, as_u64(bufs.len()));
-        self.observe(OpKind::Write, range, self.driver.write(offset, bufs, flags))
-            .await
+        self.observe(OpKind::Write, range, self.driver.write(offset, bufs, flags)).await
     }
 
     /// See [`BlockDriver::flush`].
     pub async fn flush(&self) -> Result<()> {
-        self.observe(OpKind::Flush, (0, 0), self.driver.flush())
-            .await
+        self.observe(OpKind::Flush, (0, 0), self.driver.flush()).await
     }
 
     /// See [`BlockDriver::discard`].
     pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.observe(
-            OpKind::Discard,
-            (offset, len),
-            self.driver.discard(offset, len),
-        )
-        .await
+        self.observe(OpKind::Discard, (offset, len), self.driver.discard(offset, len)).await
     }
 
     /// See [`BlockDriver::write_zeroes`].
@@ -149,20 +139,14 @@ impl Node {
     /// See [`ZonedDriver::append`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
     pub async fn append(&self, zone_start: u64, bufs: IoVec, flags: RequestFlags) -> Result<u64> {
         let range = (zone_start, as_u64(bufs.len()));
-        let zoned = self
-            .zoned()
-            .map_err(|e| self.explain(e, "append", Some(range)))?;
-        self.observe(OpKind::Append, range, zoned.append(zone_start, bufs, flags))
-            .await
+        let zoned = self.zoned().map_err(|e| self.explain(e, "append", Some(range)))?;
+        self.observe(OpKind::Append, range, zoned.append(zone_start, bufs, flags)).await
     }
 
     /// Waits, on this node and then on all below it, for operations whose futures were dropped.
     /// See [`BlockDriver::settle`].
     pub async fn settle(&self) -> Result<()> {
-        self.driver
-            .settle()
-            .await
-            .map_err(|e| self.explain(e, "settle", None))?;
+        self.driver.settle().await.map_err(|e| self.explain(e, "settle", None))?;
         for child in self.driver.children() {
             Box::pin(child.settle()).await?;
         }
@@ -172,11 +156,7 @@ impl Node {
     /// Closes this node and then all below it that have no other user. An error does not stop
     /// the rest from being closed; the first one is returned. See [`BlockDriver::close`].
     pub async fn close(&self) -> Result<()> {
-        let mut result = self
-            .driver
-            .close()
-            .await
-            .map_err(|e| self.explain(e, "close", None));
+        let mut result = self.driver.close().await.map_err(|e| self.explain(e, "close", None));
         for child in self.driver.children() {
             let shared = self.users_of(child) > 1;
             if !shared {
@@ -231,10 +211,7 @@ impl Node {
             node = &*self.name, op = kind.name(), offset, len, zone, outcome = tracing::field::Empty,
         );
         let result = call.instrument(span.clone()).await;
-        span.record(
-            "outcome",
-            result.as_ref().err().map_or("ok", |e| e.kind().name()),
-        );
+        span.record("outcome", result.as_ref().err().map_or("ok", |e| e.kind().name()));
         result
     }
 }
@@ -255,9 +232,6 @@ fn as_u64(len: usize) -> u64 {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node")
-            .field("name", &self.name)
-            .field("driver", &self.driver)
-            .finish()
+        f.debug_struct("Node").field("name", &self.name).field("driver", &self.driver).finish()
     }
 }

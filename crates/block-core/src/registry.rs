@@ -79,18 +79,14 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Arc<dyn DriverFactory>> {
-        self.0
-            .iter()
-            .find(|f| f.name() == name)
-            .cloned()
-            .ok_or_else(|| {
-                let names = self.names();
-                let hint = match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean '{near}'?"),
-                    None => format!("there are {}", names.join(", ")),
-                };
-                ErrorKind::InvalidOption(format!("no driver is called '{name}'; {hint}")).into()
-            })
+        self.0.iter().find(|f| f.name() == name).cloned().ok_or_else(|| {
+            let names = self.names();
+            let hint = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("there are {}", names.join(", ")),
+            };
+            ErrorKind::InvalidOption(format!("no driver is called '{name}'; {hint}")).into()
+        })
     }
 
     pub(crate) fn for_path(&self, path: &Path) -> Option<(Arc<dyn DriverFactory>, PathClaim)> {

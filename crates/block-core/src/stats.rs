@@ -165,9 +165,6 @@ mod tests {
         stats.finish(&second, 0);
         stats.start();
         stats.fail();
-        assert_eq!(
-            (stats.done(), stats.failed(), stats.unfinished()),
-            (1, 1, 1)
-        );
+        assert_eq!((stats.done(), stats.failed(), stats.unfinished()), (1, 1, 1));
     }
 }

@@ -268,10 +268,7 @@ mod tests {
             }
         }
         assert_eq!((0..=u8::MAX).filter_map(ZoneType::from_code).count(), 3);
-        assert_eq!(
-            (0..=u8::MAX).filter_map(ZoneCondition::from_code).count(),
-            8
-        );
+        assert_eq!((0..=u8::MAX).filter_map(ZoneCondition::from_code).count(), 8);
     }
 
     #[test]

@@ -36,6 +36,22 @@ pub struct GeometryConfig {
     pub max_active: u32,
 }
 
+impl Default for GeometryConfig {
+    /// 1 GiB in zones of 16 MiB, all sequential and writable to their ends, 512-byte blocks, no
+    /// limits.
+    fn default() -> Self {
+        Self {
+            size: 1 << 30,
+            zone_size: 16 << 20,
+            zone_capacity: None,
+            conventional: 0,
+            block_size: 512,
+            max_open: 0,
+            max_active: 0,
+        }
+    }
+}
+
 /// A validated [`GeometryConfig`]. Every position computed from it fits a file offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -64,10 +80,7 @@ pub struct ZoneSpan {
 impl ZoneSpan {
     /// The zone's name for an error.
     pub const fn id(&self) -> ZoneId {
-        ZoneId {
-            index: self.index,
-            start: self.start,
-        }
+        ZoneId { index: self.index, start: self.start }
     }
 
     /// First byte after the zone.
@@ -127,11 +140,7 @@ impl Geometry {
                 config.max_open, config.max_active
             )));
         }
-        Ok(Self {
-            config: *config,
-            nr_zones,
-            max_append: 0,
-        })
+        Ok(Self { config: *config, nr_zones, max_append: 0 })
     }
 
     /// The same geometry with a limit on the length of one zone append, in bytes; 0 = no limit
@@ -211,23 +220,14 @@ impl Geometry {
             return None;
         }
         let start = index.checked_mul(self.config.zone_size)?;
-        let length = self
-            .config
-            .zone_size
-            .min(self.config.size.checked_sub(start)?);
+        let length = self.config.zone_size.min(self.config.size.checked_sub(start)?);
         let (zone_type, capacity) = if index < self.config.conventional {
             (ZoneType::Conventional, length)
         } else {
             let capacity = self.zone_capacity().min(length);
             (ZoneType::SequentialWriteRequired, capacity)
         };
-        Some(ZoneSpan {
-            index,
-            start,
-            length,
-            capacity,
-            zone_type,
-        })
+        Some(ZoneSpan { index, start, length, capacity, zone_type })
     }
 
     /// Where the zone that holds this byte lies; `None` at or past the end of the device.
@@ -237,10 +237,7 @@ impl Geometry {
 
     /// First byte after the conventional zones.
     pub fn conventional_end(&self) -> u64 {
-        let end = self
-            .config
-            .conventional
-            .saturating_mul(self.config.zone_size);
+        let end = self.config.conventional.saturating_mul(self.config.zone_size);
         end.min(self.config.size)
     }
 
@@ -278,18 +275,12 @@ impl Geometry {
     }
 
     pub(crate) const fn out_of_range(&self) -> ErrorKind {
-        ErrorKind::OutOfRange {
-            length: self.config.size,
-        }
+        ErrorKind::OutOfRange { length: self.config.size }
     }
 }
 
 pub(crate) const fn misaligned(what: &'static str, given: u64, required: u64) -> ErrorKind {
-    ErrorKind::Misaligned {
-        what,
-        given,
-        required,
-    }
+    ErrorKind::Misaligned { what, given, required }
 }
 
 fn invalid(message: String) -> ErrorKind {
@@ -300,9 +291,7 @@ fn check_block_size(block_size: u32) -> Result<(), ErrorKind> {
     if block_size.is_power_of_two() && (512..=65536).contains(&block_size) {
         return Ok(());
     }
-    Err(invalid(format!(
-        "block size {block_size} is not a power of two from 512 to 65536"
-    )))
+    Err(invalid(format!("block size {block_size} is not a power of two from 512 to 65536")))
 }
 
 fn check_extent(what: &str, bytes: u64, block_size: u32) -> Result<(), ErrorKind> {

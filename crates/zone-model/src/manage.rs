@@ -71,11 +71,7 @@ impl ZoneModel {
         };
         match (op, from) {
             (ZoneOp::Open, ZoneCondition::Full) => {
-                return Err(ErrorKind::ZoneFull {
-                    zone,
-                    needed: 0,
-                    remaining: 0,
-                });
+                return Err(ErrorKind::ZoneFull { zone, needed: 0, remaining: 0 });
             }
             (ZoneOp::Open, ZoneCondition::ExplicitOpen) => {}
             (ZoneOp::Open, _) | (ZoneOp::Finish, ZoneCondition::Empty) => {

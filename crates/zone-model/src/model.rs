@@ -19,18 +19,11 @@ pub(crate) struct Slot {
     pub(crate) writing: bool,
 }
 
-const _: () = assert!(
-    size_of::<Slot>() <= 24,
-    "the memory of a zone must stay small"
-);
+const _: () = assert!(size_of::<Slot>() <= 24, "the memory of a zone must stay small");
 
 impl Slot {
-    pub(crate) const EMPTY: Self = Self {
-        written: 0,
-        stamp: 0,
-        condition: ZoneCondition::Empty,
-        writing: false,
-    };
+    pub(crate) const EMPTY: Self =
+        Self { written: 0, stamp: 0, condition: ZoneCondition::Empty, writing: false };
 
     /// What the zone becomes when it is closed: empty again if nothing was written or is being
     /// written.

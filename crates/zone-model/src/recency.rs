@@ -26,11 +26,7 @@ impl Recency {
 
     /// The zone with this stamp was written again; gives its new stamp.
     pub(crate) fn renew(&mut self, index: u64, stamp: u64) -> u64 {
-        if self
-            .order
-            .last_key_value()
-            .is_some_and(|(newest, _)| *newest == stamp)
-        {
+        if self.order.last_key_value().is_some_and(|(newest, _)| *newest == stamp) {
             return stamp;
         }
         self.remove(stamp);

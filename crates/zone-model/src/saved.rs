@@ -30,10 +30,7 @@ pub struct SavedZone {
 
 impl SavedZone {
     /// A sequential zone without data; also the only value for a conventional zone.
-    pub const EMPTY: Self = Self {
-        written: 0,
-        condition: SavedCondition::Written,
-    };
+    pub const EMPTY: Self = Self { written: 0, condition: SavedCondition::Written };
 
     /// Checks the saved state against the zone that it is meant for, and gives the zone's
     /// condition after the restart.

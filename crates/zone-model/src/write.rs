@@ -83,19 +83,11 @@ impl ZoneModel {
         }
         check_usable(&span, slot)?;
         if full {
-            return Err(ErrorKind::ZoneFull {
-                zone,
-                needed: len,
-                remaining: 0,
-            });
+            return Err(ErrorKind::ZoneFull { zone, needed: len, remaining: 0 });
         }
         let expected = span.start.saturating_add(slot.written);
         if offset != expected {
-            return Err(ErrorKind::WritePointerMismatch {
-                zone,
-                expected,
-                given: offset,
-            });
+            return Err(ErrorKind::WritePointerMismatch { zone, expected, given: offset });
         }
         self.start(&span, ahead, len)
     }
@@ -151,11 +143,7 @@ impl ZoneModel {
             _ => span.capacity.saturating_sub(slot.written),
         };
         if len > remaining {
-            return Err(ErrorKind::ZoneFull {
-                zone,
-                needed: len,
-                remaining,
-            });
+            return Err(ErrorKind::ZoneFull { zone, needed: len, remaining });
         }
         self.start(&span, ahead, len)
     }
@@ -219,12 +207,8 @@ impl ZoneModel {
     /// resources already.
     fn start(&mut self, span: &ZoneSpan, ahead: u64, len: u64) -> Result<Started, ErrorKind> {
         let index = span.index;
-        let Slot {
-            written,
-            condition,
-            stamp,
-            ..
-        } = self.slot(index).copied().unwrap_or(Slot::EMPTY);
+        let Slot { written, condition, stamp, .. } =
+            self.slot(index).copied().unwrap_or(Slot::EMPTY);
         let mut implicitly_closed = None;
         if condition == ZoneCondition::ImplicitOpen {
             let stamp = self.recency.renew(index, stamp);
@@ -232,8 +216,7 @@ impl ZoneModel {
                 slot.stamp = stamp;
             }
         } else if ahead == 0 && !condition.is_open() {
-            self.resources()
-                .check(&self.limits(), span.id(), condition)?;
+            self.resources().check(&self.limits(), span.id(), condition)?;
             implicitly_closed = self.open(index, ZoneCondition::ImplicitOpen);
         }
         if let Some(slot) = self.slot_mut(index) {
@@ -249,9 +232,7 @@ impl ZoneModel {
 
     fn span_at(&self, offset: u64) -> Result<ZoneSpan, ErrorKind> {
         let geometry = self.geometry();
-        geometry
-            .span_at(offset)
-            .ok_or_else(|| geometry.out_of_range())
+        geometry.span_at(offset).ok_or_else(|| geometry.out_of_range())
     }
 }
 

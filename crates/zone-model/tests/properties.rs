@@ -3,12 +3,7 @@
 //!
 //! More requests than by default: `ZONE_MODEL_OPS=100000000 cargo test --release -p zone-model`.
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod naive;
 mod ops;
@@ -73,16 +68,13 @@ fn check<T: PartialEq + Debug>(what: &str, ours: &T, theirs: &T) -> Outcome {
     if ours == theirs {
         return Ok(());
     }
-    Err(format!(
-        "{what}\n    is:     {ours:?}\n    wanted: {theirs:?}"
-    ))
+    Err(format!("{what}\n    is:     {ours:?}\n    wanted: {theirs:?}"))
 }
 
 impl Run {
     fn new(device: &Device, traced: bool) -> Self {
-        let geometry = Geometry::new(&device.config())
-            .unwrap()
-            .with_max_append(device.max_append_bytes());
+        let geometry =
+            Geometry::new(&device.config()).unwrap().with_max_append(device.max_append_bytes());
         Self {
             device: device.clone(),
             model: ZoneModel::new(geometry),
@@ -122,9 +114,7 @@ impl Run {
         if same(&ours, &theirs) {
             return Ok(());
         }
-        Err(format!(
-            "the answer\n    is:     {ours:?}\n    wanted: {theirs:?}"
-        ))
+        Err(format!("the answer\n    is:     {ours:?}\n    wanted: {theirs:?}"))
     }
 
     fn step(&mut self, op: &Op) -> Outcome {
@@ -186,11 +176,7 @@ impl Run {
             }
             Op::Report(place, max) => {
                 let offset = place.resolve(&self.naive, block);
-                let max = if max == 6 {
-                    usize::MAX
-                } else {
-                    usize::from(max)
-                };
+                let max = if max == 6 { usize::MAX } else { usize::from(max) };
                 self.log(|| format!("report {offset:#x}, {max} zones"));
                 let theirs = self.naive.report(offset, max);
                 check("the report", &self.model.report(offset, max), &theirs)
@@ -294,10 +280,7 @@ fn battery(name: &str, wanted: usize, most_zones: u64, most_limit: u32, state_ev
     };
     let done = Cell::new(0);
     let seen = RefCell::new(BTreeMap::new());
-    let strategy = (
-        device(most_zones, most_limit),
-        collection::vec(op(), 1..600),
-    );
+    let strategy = (device(most_zones, most_limit), collection::vec(op(), 1..600));
     while done.get() < wanted {
         let mut runner = TestRunner::new(Config {
             cases: 64,
@@ -320,9 +303,7 @@ fn battery(name: &str, wanted: usize, most_zones: u64, most_limit: u32, state_ev
             let mut run = Run::new(&device, true);
             let message = run.all(&ops, 1).unwrap_err();
             let trace = run.trace;
-            Err(TestCaseError::fail(format!(
-                "{message}\n{device:?}\n{trace}"
-            )))
+            Err(TestCaseError::fail(format!("{message}\n{device:?}\n{trace}")))
         });
         if let Err(failure) = outcome {
             panic!("{name}: {failure}");
@@ -330,16 +311,10 @@ fn battery(name: &str, wanted: usize, most_zones: u64, most_limit: u32, state_ev
     }
     let seen = seen.into_inner();
     for answer in MUST_BE_SEEN {
-        assert!(
-            seen.contains_key(answer),
-            "{name}: never saw {answer}: {seen:?}"
-        );
+        assert!(seen.contains_key(answer), "{name}: never saw {answer}: {seen:?}");
     }
     // Not captured by the test harness: the number is part of what the run shows.
-    let line = format!(
-        "{name}: {} operations like the naive model {seen:?}\n",
-        done.get()
-    );
+    let line = format!("{name}: {} operations like the naive model {seen:?}\n", done.get());
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 

@@ -52,11 +52,7 @@ impl CheckReport {
 /// `InvalidImage` if there is no usable header, or the file is too short, `Io`. Damage that has a
 /// name is a finding, not an error.
 pub async fn check(child: &Child, repair: bool) -> Result<CheckReport> {
-    let mut check = Check {
-        child,
-        repair,
-        report: CheckReport::default(),
-    };
+    let mut check = Check { child, repair, report: CheckReport::default() };
     let copies = read_headers(child).await?;
     let header = usable_header(&copies, child)?;
     check.report.zones = header.geometry.nr_zones();
@@ -91,9 +87,7 @@ impl Check<'_> {
     }
 
     async fn write(&self, place: u64, page: &[u8]) -> Result<()> {
-        self.child
-            .write(place, aligned(page), RequestFlags::empty())
-            .await
+        self.child.write(place, aligned(page), RequestFlags::empty()).await
     }
 
     async fn headers(
@@ -126,10 +120,7 @@ impl Check<'_> {
             let mut done = None;
             if self.repair {
                 // Never newer than the one that counts.
-                let older = StatePage {
-                    sequence: older_in(slot, state.sequence),
-                    clean: false,
-                };
+                let older = StatePage { sequence: older_in(slot, state.sequence), clean: false };
                 self.write(place, &older.encode(header.short_id())).await?;
                 done = Some("it was written again");
             }
@@ -225,10 +216,7 @@ impl Check<'_> {
         let entries = readable_entries(header, number);
         if self.repair {
             for sequence in [1, 2] {
-                let page = TablePage {
-                    sequence,
-                    entries: entries.clone(),
-                };
+                let page = TablePage { sequence, entries: entries.clone() };
                 self.write_table_page(header, number, &page).await?;
             }
             done = Some(
@@ -237,40 +225,27 @@ impl Check<'_> {
             );
         }
         self.found(
-            format!(
-                "both copies of the states of {zones} are damaged: {}",
-                said.join("; ")
-            ),
+            format!("both copies of the states of {zones} are damaged: {}", said.join("; ")),
             "where the data of these zones ends is unknown; the data itself is untouched",
             done,
         );
-        Ok(TablePage {
-            sequence: 2,
-            entries,
-        })
+        Ok(TablePage { sequence: 2, entries })
     }
 
     async fn write_table_page(&self, header: &Header, number: u64, page: &TablePage) -> Result<()> {
         let place = header.layout.table_page(slot_of(page.sequence), number);
-        self.write(place, &page.encode(header.short_id(), number))
-            .await
+        self.write(place, &page.encode(header.short_id(), number)).await
     }
 }
 
 fn describe(header: &Header, page: u64) -> String {
     let first = first_zone(page);
-    let last = first
-        .saturating_add(zones_in(header, page))
-        .saturating_sub(1);
+    let last = first.saturating_add(zones_in(header, page)).saturating_sub(1);
     format!("zones {first} to {last}")
 }
 
 /// A sequence number that lies in this slot and is below `than`.
 const fn older_in(slot: usize, than: u64) -> u64 {
     let below = than.saturating_sub(1);
-    if slot_of(below) == slot {
-        below
-    } else {
-        below.saturating_sub(1)
-    }
+    if slot_of(below) == slot { below } else { below.saturating_sub(1) }
 }

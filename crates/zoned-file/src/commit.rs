@@ -72,10 +72,7 @@ impl Device {
     ///
     /// Flushes that wait for one another are served by one commit.
     pub(crate) async fn flush(self: &Arc<Self>) -> Result<()> {
-        let number = self
-            .flushes
-            .fetch_add(1, Ordering::SeqCst)
-            .saturating_add(1);
+        let number = self.flushes.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         let device = Arc::clone(self);
         self.unstoppable(async move {
             let mut commit = device.commit().await?;
@@ -98,10 +95,7 @@ impl Device {
             self.child.settle().await?;
             table.in_doubt = false;
         }
-        Ok(Commit {
-            device: self,
-            table,
-        })
+        Ok(Commit { device: self, table })
     }
 }
 
@@ -166,10 +160,7 @@ impl Commit<'_> {
 
     fn take_dirty(&self) -> Vec<usize> {
         let marks = self.device.dirty.iter().enumerate();
-        marks
-            .filter(|(_, d)| d.swap(false, Ordering::AcqRel))
-            .map(|(page, _)| page)
-            .collect()
+        marks.filter(|(_, d)| d.swap(false, Ordering::AcqRel)).map(|(page, _)| page).collect()
     }
 
     fn new_pages(
@@ -188,20 +179,12 @@ impl Commit<'_> {
             let entry = |zone: u64| {
                 let landed = if data { model.saved(zone) } else { None };
                 let changed = changes.get(&zone).copied();
-                changed
-                    .or(landed)
-                    .or(self.table.entry(zone))
-                    .unwrap_or(SavedZone::EMPTY)
+                changed.or(landed).or(self.table.entry(zone)).unwrap_or(SavedZone::EMPTY)
             };
             let entries: Vec<SavedZone> = zones.clone().map(entry).collect();
-            let same = zones
-                .zip(&entries)
-                .all(|(z, e)| self.table.entry(z) == Some(*e));
+            let same = zones.zip(&entries).all(|(z, e)| self.table.entry(z) == Some(*e));
             let sequence = self.table.sequences.get(number).copied().unwrap_or(0);
-            let page = TablePage {
-                sequence: sequence.wrapping_add(1),
-                entries,
-            };
+            let page = TablePage { sequence: sequence.wrapping_add(1), entries };
             (!same).then_some(NewPage { number, page })
         };
         numbers.into_iter().filter_map(fresh).collect()
@@ -224,10 +207,7 @@ impl Commit<'_> {
                 bytes.extend(page.encode(header.short_id(), as_u64(*number)));
             }
             let place = header.layout.table_page(slot, as_u64(first.number));
-            self.device
-                .child
-                .write(place, aligned(&bytes), RequestFlags::empty())
-                .await?;
+            self.device.child.write(place, aligned(&bytes), RequestFlags::empty()).await?;
             rest = later;
         }
         Ok(())
@@ -237,9 +217,7 @@ impl Commit<'_> {
     fn adopt(&mut self, pages: Vec<NewPage>, changed: bool) {
         for NewPage { number, page } in pages {
             for (zone, entry) in self.zones_of(number).zip(page.entries) {
-                let place = usize::try_from(zone)
-                    .ok()
-                    .and_then(|z| self.table.entries.get_mut(z));
+                let place = usize::try_from(zone).ok().and_then(|z| self.table.entries.get_mut(z));
                 if let Some(place) = place {
                     *place = entry;
                 }
@@ -254,21 +232,11 @@ impl Commit<'_> {
     }
 
     async fn write_state(&mut self, clean: bool) -> Result<()> {
-        let state = StatePage {
-            sequence: self.table.state.sequence.wrapping_add(1),
-            clean,
-        };
+        let state = StatePage { sequence: self.table.state.sequence.wrapping_add(1), clean };
         let bytes = state.encode(self.device.header.short_id());
         let [even, odd] = STATE_SLOTS;
-        let place = if slot_of(state.sequence) == 0 {
-            even
-        } else {
-            odd
-        };
-        self.device
-            .child
-            .write(place, aligned(&bytes), RequestFlags::empty())
-            .await?;
+        let place = if slot_of(state.sequence) == 0 { even } else { odd };
+        self.device.child.write(place, aligned(&bytes), RequestFlags::empty()).await?;
         self.table.state = state;
         self.table.state_pending = true;
         Ok(())
@@ -290,21 +258,9 @@ impl Commit<'_> {
 
     async fn mirror(&mut self, numbers: Vec<usize>) -> Result<()> {
         let again = |number: usize| {
-            let entries = self
-                .zones_of(number)
-                .filter_map(|z| self.table.entry(z))
-                .collect();
-            let sequence = self
-                .table
-                .sequences
-                .get(number)
-                .copied()
-                .unwrap_or(0)
-                .wrapping_add(1);
-            NewPage {
-                number,
-                page: TablePage { sequence, entries },
-            }
+            let entries = self.zones_of(number).filter_map(|z| self.table.entry(z)).collect();
+            let sequence = self.table.sequences.get(number).copied().unwrap_or(0).wrapping_add(1);
+            NewPage { number, page: TablePage { sequence, entries } }
         };
         let pages: Vec<NewPage> = numbers.into_iter().map(again).collect();
         self.write_pages(&pages).await?;
@@ -322,10 +278,7 @@ impl Commit<'_> {
 
     fn zones_of(&self, page: usize) -> Range<u64> {
         let first = as_u64(page).saturating_mul(ENTRIES_PER_PAGE);
-        first
-            ..first
-                .saturating_add(ENTRIES_PER_PAGE)
-                .min(self.device.geometry().nr_zones())
+        first..first.saturating_add(ENTRIES_PER_PAGE).min(self.device.geometry().nr_zones())
     }
 }
 

@@ -21,6 +21,11 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
+    /// An image of this shape with all zones empty.
+    pub const fn new(geometry: GeometryConfig) -> Self {
+        Self { geometry, read_only_zones: Vec::new(), offline_zones: Vec::new() }
+    }
+
     /// Checks everything that can be checked without touching a file.
     ///
     /// # Errors
@@ -71,35 +76,21 @@ pub async fn create(child: &Child, options: &CreateOptions) -> Result<Created> {
         child.flush().await?;
     }
     let file_length = set_length(child, &geometry, &layout).await?;
-    let header = Header {
-        image_id: new_id()?,
-        geometry,
-        layout,
-        file_length,
-    };
+    let header = Header { image_id: new_id()?, geometry, layout, file_length };
     clear_data(child, &header).await?;
     for slot in [1, 0] {
         // The page with number 1 lies in slot 1, that with number 2 in slot 0.
         write_table(child, &header, slot, &forced).await?;
-        let state = StatePage {
-            sequence: sequence_in(slot),
-            clean: true,
-        };
+        let state = StatePage { sequence: sequence_in(slot), clean: true };
         let [even, odd] = STATE_SLOTS;
         let place = if slot == 0 { even } else { odd };
         child
-            .write(
-                place,
-                aligned(&state.encode(header.short_id())),
-                RequestFlags::empty(),
-            )
+            .write(place, aligned(&state.encode(header.short_id())), RequestFlags::empty())
             .await?;
     }
     child.flush().await?;
     for place in [second, first] {
-        child
-            .write(place, aligned(&header.encode()), RequestFlags::empty())
-            .await?;
+        child.write(place, aligned(&header.encode()), RequestFlags::empty()).await?;
     }
     child.flush().await?;
     let missing = layout.file_length.saturating_sub(file_length);
@@ -116,9 +107,7 @@ const fn sequence_in(slot: usize) -> u64 {
 fn new_id() -> Result<[u8; 16]> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| {
-        ErrorKind::Io(std::io::Error::other(format!(
-            "no random numbers for the image id: {e}"
-        )))
+        ErrorKind::Io(std::io::Error::other(format!("no random numbers for the image id: {e}")))
     })?;
     Ok(id)
 }
@@ -127,20 +116,11 @@ fn forced_entries(
     geometry: &Geometry,
     options: &CreateOptions,
 ) -> Result<BTreeMap<u64, SavedZone>> {
-    let read_only = options
-        .read_only_zones
-        .iter()
-        .map(|z| (*z, SavedCondition::ReadOnly));
-    let offline = options
-        .offline_zones
-        .iter()
-        .map(|z| (*z, SavedCondition::Offline));
+    let read_only = options.read_only_zones.iter().map(|z| (*z, SavedCondition::ReadOnly));
+    let offline = options.offline_zones.iter().map(|z| (*z, SavedCondition::Offline));
     let mut entries = BTreeMap::new();
     for (zone, condition) in read_only.chain(offline) {
-        if !geometry
-            .span(zone)
-            .is_some_and(|span| span.zone_type.is_sequential())
-        {
+        if !geometry.span(zone).is_some_and(|span| span.zone_type.is_sequential()) {
             return Err(ErrorKind::InvalidOption(format!(
                 "zone {zone} cannot be made read-only or offline: the sequential zones are {} to {}",
                 geometry.conventional(),
@@ -148,13 +128,7 @@ fn forced_entries(
             ))
             .into());
         }
-        entries.insert(
-            zone,
-            SavedZone {
-                written: 0,
-                condition,
-            },
-        );
+        entries.insert(zone, SavedZone { written: 0, condition });
     }
     Ok(entries)
 }
@@ -173,13 +147,8 @@ async fn set_length(child: &Child, geometry: &Geometry, layout: &Layout) -> Resu
         },
     };
     // How many zones fit: at least the conventional ones, which cannot refuse a write, and one.
-    let length_of = |zones: u64| {
-        layout.data(
-            zones
-                .saturating_mul(geometry.zone_size())
-                .min(geometry.size()),
-        )
-    };
+    let length_of =
+        |zones: u64| layout.data(zones.saturating_mul(geometry.zone_size()).min(geometry.size()));
     let (mut fits, mut too_many) = (geometry.conventional(), geometry.nr_zones());
     while too_many.saturating_sub(fits) > 1 {
         let middle = fits.midpoint(too_many);
@@ -201,9 +170,7 @@ async fn clear_data(child: &Child, header: &Header) -> Result<()> {
     let conventional = header.geometry.conventional_end();
     if conventional > 0 {
         let place = header.layout.data(0);
-        child
-            .write_zeroes(place, conventional, RequestFlags::MAY_UNMAP)
-            .await?;
+        child.write_zeroes(place, conventional, RequestFlags::MAY_UNMAP).await?;
     }
     let rest = header.layout.data(conventional);
     let len = header.file_length.saturating_sub(rest);
@@ -235,18 +202,11 @@ async fn write_table(
                     *place = *entry;
                 }
             }
-            let page = TablePage {
-                sequence: sequence_in(slot),
-                entries,
-            };
+            let page = TablePage { sequence: sequence_in(slot), entries };
             bytes.extend(page.encode(header.short_id(), *number));
         }
-        let place = header
-            .layout
-            .table_page(slot, run.first().copied().unwrap_or(0));
-        child
-            .write(place, aligned(&bytes), RequestFlags::empty())
-            .await?;
+        let place = header.layout.table_page(slot, run.first().copied().unwrap_or(0));
+        child.write(place, aligned(&bytes), RequestFlags::empty()).await?;
     }
     Ok(())
 }

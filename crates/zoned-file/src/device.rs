@@ -38,9 +38,7 @@ impl Device {
             child,
             header,
             readable: (0..zones).map(|_| AtomicU64::new(0)).collect(),
-            dirty: (0..header.layout.pages)
-                .map(|_| AtomicBool::new(false))
-                .collect(),
+            dirty: (0..header.layout.pages).map(|_| AtomicBool::new(false)).collect(),
             model: Mutex::new(model),
             table: Arc::new(tokio::sync::Mutex::new(table)),
             flushes: AtomicU64::new(0),

@@ -22,11 +22,7 @@ impl ZonedFile {
     pub(crate) fn new(device: Arc<Device>, read_only: bool) -> Self {
         let zones = usize::try_from(device.geometry().nr_zones()).unwrap_or(usize::MAX);
         let queues = Sequencer::new(Arc::clone(&device), zones, QueueLimits::default());
-        Self {
-            device,
-            queues,
-            read_only,
-        }
+        Self { device, queues, read_only }
     }
 
     /// Makes a zone read-only or offline, as a failing device does, for tests. Durable on return;
@@ -48,9 +44,7 @@ impl ZonedFile {
 
     fn zone_of(&self, offset: u64) -> Result<u64> {
         let geometry = self.device.geometry();
-        let out_of_range = ErrorKind::OutOfRange {
-            length: geometry.size(),
-        };
+        let out_of_range = ErrorKind::OutOfRange { length: geometry.size() };
         Ok(geometry.index_of(offset).ok_or(out_of_range)?)
     }
 
@@ -73,18 +67,12 @@ impl ZonedFile {
         payload: Payload,
         flags: RequestFlags,
     ) -> Result<()> {
-        self.queues
-            .submit(self.zone_of(offset)?, Some(offset), payload)
-            .await?;
+        self.queues.submit(self.zone_of(offset)?, Some(offset), payload).await?;
         self.end_of_write(flags).await
     }
 
     async fn end_of_write(&self, flags: RequestFlags) -> Result<()> {
-        if flags.contains(RequestFlags::FUA) {
-            self.device.flush().await
-        } else {
-            Ok(())
-        }
+        if flags.contains(RequestFlags::FUA) { self.device.flush().await } else { Ok(()) }
     }
 }
 
@@ -151,16 +139,11 @@ impl BlockDriver for ZonedFile {
             let place = self.device.header.layout.data(offset);
             return self.device.child.write(place, bufs, flags).await;
         }
-        self.write_sequential(offset, Payload::Data(bufs), flags)
-            .await
+        self.write_sequential(offset, Payload::Data(bufs), flags).await
     }
 
     async fn flush(&self) -> Result<()> {
-        if self.read_only {
-            Ok(())
-        } else {
-            self.device.flush().await
-        }
+        if self.read_only { Ok(()) } else { self.device.flush().await }
     }
 
     async fn discard(&self, _: u64, _: u64) -> Result<()> {
@@ -175,8 +158,7 @@ impl BlockDriver for ZonedFile {
             let place = self.device.header.layout.data(offset);
             return self.device.child.write_zeroes(place, len, flags).await;
         }
-        self.write_sequential(offset, Payload::Zeroes(len), flags)
-            .await
+        self.write_sequential(offset, Payload::Zeroes(len), flags).await
     }
 
     async fn resize(&self, _: u64) -> Result<()> {
@@ -197,9 +179,7 @@ impl BlockDriver for ZonedFile {
             return Ok(());
         }
         let device = Arc::clone(&self.device);
-        self.device
-            .unstoppable(async move { device.commit().await?.close().await })
-            .await
+        self.device.unstoppable(async move { device.commit().await?.close().await }).await
     }
 }
 

@@ -24,40 +24,22 @@ impl Device {
             }
             end = end.saturating_add(next.len);
         }
-        Ok(Extent {
-            len: end.saturating_sub(range.start),
-            data: first.data,
-        })
+        Ok(Extent { len: end.saturating_sub(range.start), data: first.data })
     }
 
     fn extent_in_zone(&self, range: &Range<u64>) -> Result<Extent> {
         let Some(span) = self.geometry().span_at(range.start) else {
-            return Err(ErrorKind::OutOfRange {
-                length: self.geometry().size(),
-            }
-            .into());
+            return Err(ErrorKind::OutOfRange { length: self.geometry().size() }.into());
         };
         let zone_end = span.start.saturating_add(span.length);
         let (end, data) = if !span.zone_type.is_sequential() {
             (zone_end, true)
         } else {
-            let zone = ZoneId {
-                index: span.index,
-                start: span.start,
-            };
-            let readable = self
-                .readable(span.index)
-                .ok_or(ErrorKind::ZoneOffline { zone })?;
+            let zone = ZoneId { index: span.index, start: span.start };
+            let readable = self.readable(span.index).ok_or(ErrorKind::ZoneOffline { zone })?;
             let data_end = span.start.saturating_add(readable);
-            if range.start < data_end {
-                (data_end, true)
-            } else {
-                (zone_end, false)
-            }
+            if range.start < data_end { (data_end, true) } else { (zone_end, false) }
         };
-        Ok(Extent {
-            len: end.min(range.end).saturating_sub(range.start),
-            data,
-        })
+        Ok(Extent { len: end.min(range.end).saturating_sub(range.start), data })
     }
 }

@@ -17,12 +17,7 @@ pub fn zoned_file() -> impl DriverFactory {
 
 /// What an image needs of the node that it lies on.
 pub const fn zoned_file_needs(write: bool) -> ChildNeeds {
-    ChildNeeds {
-        role: ChildRole::File,
-        write,
-        share_write: false,
-        carries_zones: false,
-    }
+    ChildNeeds { role: ChildRole::File, write, share_write: false, carries_zones: false }
 }
 
 struct Factory;
@@ -51,11 +46,7 @@ impl DriverFactory for Factory {
                 .and_then(|o| head.get(o..))
                 .is_some_and(|h| h.starts_with(MAGIC))
         };
-        if HEADER_COPIES.iter().any(has_magic) {
-            ContentClaim::Magic
-        } else {
-            ContentClaim::No
-        }
+        if HEADER_COPIES.iter().any(has_magic) { ContentClaim::Magic } else { ContentClaim::No }
     }
 
     async fn open(&self, context: &mut OpenContext<'_>) -> Result<Box<dyn BlockDriver>> {
@@ -63,10 +54,8 @@ impl DriverFactory for Factory {
         let write = !context.read_only();
         let child = context.child(options.file, zoned_file_needs(write)).await?;
         let device = load(child).await?;
-        let (ours, below) = (
-            device.geometry().block_size(),
-            device.child.limits().request_alignment,
-        );
+        let (ours, below) =
+            (device.geometry().block_size(), device.child.limits().request_alignment);
         if !ours.is_multiple_of(below) {
             return Err(ErrorKind::InvalidOption(format!(
                 "the image has blocks of {ours} bytes, but the storage below takes multiples of \

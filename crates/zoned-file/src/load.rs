@@ -53,21 +53,13 @@ pub(crate) async fn load(child: Child) -> Result<Arc<Device>> {
         unequal.push(!equal);
     }
     let model = ZoneModel::restore(header.geometry, entries.iter().copied())?;
-    Ok(Device::new(
-        child,
-        header,
-        model,
-        Table::new(entries, sequences, unequal, state),
-    ))
+    Ok(Device::new(child, header, model, Table::new(entries, sequences, unequal, state)))
 }
 
 /// Reads both copies of the header.
 pub(crate) async fn read_headers(node: &Node) -> Result<HeaderCopies> {
     let [a, b] = HEADER_COPIES;
-    Ok([
-        Header::decode(&read_page(node, a).await?),
-        Header::decode(&read_page(node, b).await?),
-    ])
+    Ok([Header::decode(&read_page(node, a).await?), Header::decode(&read_page(node, b).await?)])
 }
 
 /// The header to go by, if there is one and the file is as long as it says.
@@ -87,10 +79,7 @@ pub(crate) fn usable_header(copies: &HeaderCopies, node: &Node) -> Result<Header
             tracing::warn!(%fault, "a copy of the header is damaged; run `zblk check --repair`");
             *header
         }
-        [
-            Err(HeaderFault::Page(PageFault::Magic)),
-            Err(HeaderFault::Page(PageFault::Magic)),
-        ] => {
+        [Err(HeaderFault::Page(PageFault::Magic)), Err(HeaderFault::Page(PageFault::Magic))] => {
             return invalid(
                 "it is not the image of an emulated zoned device: the magic is missing".to_owned(),
             );
@@ -123,10 +112,7 @@ pub(crate) async fn read_states(node: &Node, header: &Header) -> Result<Slots<St
 
 /// The state that counts. If neither slot is valid, the image was not closed cleanly.
 pub(crate) fn newest_state(slots: &Slots<StatePage>) -> StatePage {
-    newest(*slots, |s| s.sequence).unwrap_or(StatePage {
-        sequence: 0,
-        clean: false,
-    })
+    newest(*slots, |s| s.sequence).unwrap_or(StatePage { sequence: 0, clean: false })
 }
 
 /// Reads the zone table in both its slots, page by page.
@@ -188,11 +174,7 @@ pub(crate) const fn first_zone(page: u64) -> u64 {
 
 /// How many zones a page of the table describes.
 pub(crate) fn zones_in(header: &Header, page: u64) -> u64 {
-    header
-        .geometry
-        .nr_zones()
-        .saturating_sub(first_zone(page))
-        .min(ENTRIES_PER_PAGE)
+    header.geometry.nr_zones().saturating_sub(first_zone(page)).min(ENTRIES_PER_PAGE)
 }
 
 /// Entries for zones that nothing is known of: readable as a whole, not writable.
@@ -201,10 +183,9 @@ pub(crate) fn readable_entries(header: &Header, page: u64) -> Vec<SavedZone> {
     let zones = first..first.saturating_add(zones_in(header, page));
     zones
         .map(|zone| match header.geometry.span(zone) {
-            Some(span) if span.zone_type.is_sequential() => SavedZone {
-                written: span.capacity,
-                condition: zone_model::SavedCondition::Full,
-            },
+            Some(span) if span.zone_type.is_sequential() => {
+                SavedZone { written: span.capacity, condition: zone_model::SavedCondition::Full }
+            }
             _ => SavedZone::EMPTY,
         })
         .collect()

@@ -74,21 +74,13 @@ async fn finish(device: &Arc<Device>, zones: Range<u64>) -> Result<()> {
     let changed = device.model().check_manage(ZoneOp::Finish, zones)?;
     let full = |zone| {
         let written = device.model().written(zone).unwrap_or(0);
-        (
-            zone,
-            SavedZone {
-                written,
-                condition: SavedCondition::Full,
-            },
-        )
+        (zone, SavedZone { written, condition: SavedCondition::Full })
     };
     let entries = changed.iter().copied().map(full).collect();
     let mut commit = device.commit().await?;
     commit.run(entries, true).await?;
     let mut model = device.model();
-    changed
-        .into_iter()
-        .for_each(|zone| model.apply_manage(ZoneOp::Finish, zone));
+    changed.into_iter().for_each(|zone| model.apply_manage(ZoneOp::Finish, zone));
     Ok(())
 }
 
@@ -96,17 +88,12 @@ async fn reset(device: &Arc<Device>, zones: Range<u64>) -> Result<()> {
     let changed = device.model().check_manage(ZoneOp::Reset, zones)?;
     let mut commit = device.commit().await?;
     let committed = |zone: &u64| commit.table().entry(*zone) != Some(SavedZone::EMPTY);
-    let entries: BTreeMap<u64, SavedZone> = changed
-        .iter()
-        .filter(|z| committed(z))
-        .map(|z| (*z, SavedZone::EMPTY))
-        .collect();
+    let entries: BTreeMap<u64, SavedZone> =
+        changed.iter().filter(|z| committed(z)).map(|z| (*z, SavedZone::EMPTY)).collect();
     commit.run(entries, false).await?;
     {
         let mut model = device.model();
-        changed
-            .iter()
-            .for_each(|zone| model.apply_manage(ZoneOp::Reset, *zone));
+        changed.iter().for_each(|zone| model.apply_manage(ZoneOp::Reset, *zone));
     }
     changed.iter().for_each(|zone| device.publish(*zone));
     drop(commit);
@@ -127,10 +114,7 @@ async fn give_back(device: &Device, zones: &[u64]) {
             spans.and_then(|(a, b)| device.geometry().span(*a).zip(device.geometry().span(*b)));
         let Some((first, last)) = spans else { continue };
         let start = device.header.layout.data(first.start);
-        let end = device
-            .header
-            .layout
-            .data(last.start.saturating_add(last.length));
+        let end = device.header.layout.data(last.start.saturating_add(last.length));
         let len = end.min(device.header.file_length).saturating_sub(start);
         if len == 0 {
             continue;
@@ -151,27 +135,15 @@ async fn force(
     saved_as: SavedCondition,
 ) -> Result<()> {
     let Some(span) = device.geometry().span(zone) else {
-        return Err(ErrorKind::OutOfRange {
-            length: device.geometry().size(),
-        }
-        .into());
+        return Err(ErrorKind::OutOfRange { length: device.geometry().size() }.into());
     };
     if !span.zone_type.is_sequential() {
-        let zone = ZoneId {
-            index: zone,
-            start: span.start,
-        };
+        let zone = ZoneId { index: zone, start: span.start };
         return Err(ErrorKind::ConventionalZone { zone }.into());
     }
     let written = device.model().written(zone).unwrap_or(0);
     let mut commit = device.commit().await?;
-    let entry = BTreeMap::from([(
-        zone,
-        SavedZone {
-            written,
-            condition: saved_as,
-        },
-    )]);
+    let entry = BTreeMap::from([(zone, SavedZone { written, condition: saved_as })]);
     commit.run(entry, true).await?;
     device.model().set_condition(zone, to)?;
     device.publish(zone);

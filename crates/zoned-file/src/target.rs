@@ -8,18 +8,13 @@ impl ZoneTarget for Device {
     fn admit(&self, zone: u64, at: Option<u64>, len: u64, ahead: u64) -> Result<u64> {
         let mut model = self.model();
         let Some(span) = self.geometry().span(zone) else {
-            return Err(ErrorKind::OutOfRange {
-                length: self.geometry().size(),
-            }
-            .into());
+            return Err(ErrorKind::OutOfRange { length: self.geometry().size() }.into());
         };
         let started = match at {
             Some(offset) => model.start_write_behind(ahead, offset, len),
             None => model.start_append_behind(ahead, span.start, len),
         };
-        let end = started
-            .as_ref()
-            .map_or(0, |s| s.position.saturating_add(s.len));
+        let end = started.as_ref().map_or(0, |s| s.position.saturating_add(s.len));
         if let Err(refusal) = self.check_file_length(end) {
             if ahead == 0 {
                 model.complete_write(zone, 0);
@@ -34,9 +29,7 @@ impl ZoneTarget for Device {
         match payload {
             Payload::Data(bufs) => self.child.write(place, bufs, RequestFlags::empty()).await,
             Payload::Zeroes(len) => {
-                self.child
-                    .write_zeroes(place, len, RequestFlags::MAY_UNMAP)
-                    .await
+                self.child.write_zeroes(place, len, RequestFlags::MAY_UNMAP).await
             }
         }
     }

@@ -28,14 +28,8 @@ impl Block {
         let layout = Layout::from_size_align(size.max(1), align).ok()?;
         // SAFETY: the layout's size is not zero.
         let ptr = unsafe { alloc_zeroed(layout) };
-        let Some(ptr) = NonNull::new(ptr) else {
-            handle_alloc_error(layout)
-        };
-        Some(Self {
-            ptr,
-            layout,
-            home: None,
-        })
+        let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
+        Some(Self { ptr, layout, home: None })
     }
 
     /// Takes over the memory of a vector; `None` if it never allocated.
@@ -46,11 +40,7 @@ impl Block {
         }
         let mut vec = std::mem::ManuallyDrop::new(vec);
         let ptr = NonNull::new(vec.as_mut_ptr())?;
-        Some(Self {
-            ptr,
-            layout,
-            home: None,
-        })
+        Some(Self { ptr, layout, home: None })
     }
 
     pub(super) fn ptr(&self) -> NonNull<u8> {

@@ -66,11 +66,7 @@ impl IoBufMut {
 
     pub(super) fn from_block(block: BlockRef, len: usize) -> Self {
         debug_assert!(len <= block.size());
-        Self {
-            ptr: block.ptr(),
-            len: len.min(block.size()),
-            owner: Owner::Block(block),
-        }
+        Self { ptr: block.ptr(), len: len.min(block.size()), owner: Owner::Block(block) }
     }
 
     /// Memory that belongs to somebody else, for example a guest's.
@@ -84,11 +80,7 @@ impl IoBufMut {
         len: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self {
-            ptr,
-            len,
-            owner: Owner::Foreign(owner),
-        }
+        Self { ptr, len, owner: Owner::Foreign(owner) }
     }
 
     /// Length in bytes.
@@ -161,11 +153,7 @@ impl IoBufMut {
     #[must_use]
     pub fn split_to(&mut self, at: usize) -> Self {
         let at = at.min(self.len);
-        let front = Self {
-            ptr: self.ptr,
-            len: at,
-            owner: self.owner.clone(),
-        };
+        let front = Self { ptr: self.ptr, len: at, owner: self.owner.clone() };
         // SAFETY: `at` is within the range.
         self.ptr = unsafe { self.ptr.add(at) };
         self.len = self.len.saturating_sub(at);
@@ -186,11 +174,7 @@ impl IoBufMut {
 
     /// Makes it a buffer to write from. No copy.
     pub fn freeze(self) -> IoBuf {
-        IoBuf {
-            ptr: self.ptr,
-            len: self.len,
-            owner: self.owner,
-        }
+        IoBuf { ptr: self.ptr, len: self.len, owner: self.owner }
     }
 
     /// The bytes as [`Bytes`]. No copy, except of foreign memory.
@@ -204,11 +188,7 @@ impl From<Vec<u8>> for IoBufMut {
         let len = vec.len();
         match Block::from_vec(vec) {
             Some(block) => Self::from_block(BlockRef::new(block), len),
-            None => Self {
-                ptr: NonNull::dangling(),
-                len: 0,
-                owner: Owner::None,
-            },
+            None => Self { ptr: NonNull::dangling(), len: 0, owner: Owner::None },
         }
     }
 }
@@ -250,11 +230,7 @@ impl IoBuf {
         len: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self {
-            ptr,
-            len,
-            owner: Owner::Foreign(owner),
-        }
+        Self { ptr, len, owner: Owner::Foreign(owner) }
     }
 
     /// Length in bytes.
@@ -297,11 +273,7 @@ impl IoBuf {
     #[must_use]
     pub fn split_to(&mut self, at: usize) -> Self {
         let at = at.min(self.len);
-        let front = Self {
-            ptr: self.ptr,
-            len: at,
-            owner: self.owner.clone(),
-        };
+        let front = Self { ptr: self.ptr, len: at, owner: self.owner.clone() };
         // SAFETY: `at` is within the range.
         self.ptr = unsafe { self.ptr.add(at) };
         self.len = self.len.saturating_sub(at);
@@ -315,11 +287,7 @@ impl IoBuf {
             Owner::None => Bytes::new(),
             Owner::Block(_) => Bytes::from_owner(BlockBytes(self)),
             Owner::Bytes(bytes) => {
-                let start = self
-                    .ptr
-                    .as_ptr()
-                    .addr()
-                    .saturating_sub(bytes.as_ptr().addr());
+                let start = self.ptr.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
                 bytes.slice(start..start.saturating_add(self.len))
             }
             Owner::Foreign(_) => Bytes::from(self.to_vec()),
@@ -333,11 +301,7 @@ impl IoBuf {
             _ => false,
         };
         if unique {
-            Ok(IoBufMut {
-                ptr: self.ptr,
-                len: self.len,
-                owner: self.owner,
-            })
+            Ok(IoBufMut { ptr: self.ptr, len: self.len, owner: self.owner })
         } else {
             Err(self)
         }
@@ -356,11 +320,7 @@ impl AsRef<[u8]> for BlockBytes {
 impl From<Bytes> for IoBuf {
     fn from(bytes: Bytes) -> Self {
         let ptr = NonNull::from(bytes.as_ref()).cast();
-        Self {
-            ptr,
-            len: bytes.len(),
-            owner: Owner::Bytes(bytes),
-        }
+        Self { ptr, len: bytes.len(), owner: Owner::Bytes(bytes) }
     }
 }
 

@@ -76,9 +76,7 @@ impl Default for BufferPool {
 
 impl std::fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BufferPool")
-            .field("kept_bytes", &self.kept_bytes())
-            .finish()
+        f.debug_struct("BufferPool").field("kept_bytes", &self.kept_bytes()).finish()
     }
 }
 
@@ -92,9 +90,7 @@ impl BlockRef {
     }
 
     pub(super) fn ptr(&self) -> NonNull<u8> {
-        self.0
-            .as_ref()
-            .map_or(NonNull::dangling(), |block| block.ptr())
+        self.0.as_ref().map_or(NonNull::dangling(), |block| block.ptr())
     }
 
     pub(super) fn size(&self) -> usize {
@@ -107,9 +103,7 @@ impl BlockRef {
 
     /// Whether no other handle to the block exists.
     pub(super) fn is_unique(&mut self) -> bool {
-        self.0
-            .as_mut()
-            .is_some_and(|block| Arc::get_mut(block).is_some())
+        self.0.as_mut().is_some_and(|block| Arc::get_mut(block).is_some())
     }
 }
 
@@ -134,28 +128,18 @@ pub(super) fn recycle(mut block: Arc<Block>) {
     let Some(list) = class_of(size).and_then(|(i, _)| home.classes.get(i)) else {
         return;
     };
-    if home
-        .kept
-        .fetch_add(size, Ordering::Relaxed)
-        .saturating_add(size)
-        > home.keep_at_most
-    {
+    if home.kept.fetch_add(size, Ordering::Relaxed).saturating_add(size) > home.keep_at_most {
         home.kept.fetch_sub(size, Ordering::Relaxed);
         return;
     }
-    list.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(block);
+    list.lock().unwrap_or_else(PoisonError::into_inner).push(block);
 }
 
 /// The index and buffer size of the class that serves `len` bytes.
 fn class_of(len: usize) -> Option<(usize, usize)> {
     let size = len.max(SMALLEST).checked_next_power_of_two()?;
-    let index = usize::try_from(
-        size.trailing_zeros()
-            .checked_sub(SMALLEST.trailing_zeros())?,
-    )
-    .ok()?;
+    let index =
+        usize::try_from(size.trailing_zeros().checked_sub(SMALLEST.trailing_zeros())?).ok()?;
     (index < CLASSES).then_some((index, size))
 }
 

@@ -35,10 +35,7 @@ struct Inner {
 impl Error {
     /// An error of this kind, with nothing yet said about the request.
     pub fn new(kind: ErrorKind) -> Self {
-        Self(Arc::new(Inner {
-            kind: Arc::new(kind),
-            request: Request::default(),
-        }))
+        Self(Arc::new(Inner { kind: Arc::new(kind), request: Request::default() }))
     }
 
     /// What went wrong.
@@ -92,10 +89,7 @@ impl Error {
         }
         let mut request = self.0.request.clone();
         change(&mut request);
-        Self(Arc::new(Inner {
-            kind: Arc::clone(&self.0.kind),
-            request,
-        }))
+        Self(Arc::new(Inner { kind: Arc::clone(&self.0.kind), request }))
     }
 }
 
@@ -156,10 +150,7 @@ mod tests {
 
     fn full() -> Error {
         ErrorKind::ZoneFull {
-            zone: ZoneId {
-                index: 3,
-                start: 0x3000,
-            },
+            zone: ZoneId { index: 3, start: 0x3000 },
             needed: 0x1000,
             remaining: 0,
         }
@@ -168,9 +159,8 @@ mod tests {
 
     #[test]
     fn a_message_says_what_was_asked_where_and_what_to_do() {
-        let error = full()
-            .with_request("append", Some((0x3000, 0x1000)))
-            .with_node(&Arc::from("disk"));
+        let error =
+            full().with_request("append", Some((0x3000, 0x1000))).with_node(&Arc::from("disk"));
         assert_eq!(
             error.to_string(),
             "append of 0x1000 bytes at 0x3000 on node 'disk': zone 3 at 0x3000 is full: \

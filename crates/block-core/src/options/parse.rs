@@ -15,9 +15,7 @@ pub(super) fn image_spec(text: &str) -> Result<ImageSpec> {
         return from_dotted(text).map(ImageSpec::Options);
     }
     if text.is_empty() {
-        return Err(invalid(
-            "an image is a path or options, not an empty word".to_owned(),
-        ));
+        return Err(invalid("an image is a path or options, not an empty word".to_owned()));
     }
     Ok(ImageSpec::Path(text.into()))
 }
@@ -30,9 +28,7 @@ fn looks_dotted(text: &str) -> bool {
 fn is_key(key: &str) -> bool {
     key.split('.').all(|part| {
         part.starts_with(|c: char| c.is_ascii_lowercase())
-            && part
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     })
 }
 
@@ -40,9 +36,7 @@ fn from_json(json: &str) -> Result<Options> {
     let value: Value = serde_json::from_str(json)
         .map_err(|e| invalid(format!("the options after 'json:' are not JSON: {e}")))?;
     let Value::Object(map) = value else {
-        return Err(invalid(
-            "the options after 'json:' are not an object {…}".to_owned(),
-        ));
+        return Err(invalid("the options after 'json:' are not an object {…}".to_owned()));
     };
     unfold(map, 0).map(Options)
 }
@@ -93,20 +87,14 @@ fn insert(map: &mut Map<String, Value>, dotted: &str, value: Value) -> Result<()
         )));
     }
     if dotted.matches('.').count() > MAX_DEPTH {
-        return Err(invalid(format!(
-            "'{dotted}' is nested more than {MAX_DEPTH} deep"
-        )));
+        return Err(invalid(format!("'{dotted}' is nested more than {MAX_DEPTH} deep")));
     }
     let mut level = map;
     let mut key = dotted;
     while let Some((child, rest)) = key.split_once('.') {
-        let entry = level
-            .entry(child)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let entry = level.entry(child).or_insert_with(|| Value::Object(Map::new()));
         let Value::Object(inner) = entry else {
-            return Err(invalid(format!(
-                "'{child}' is given both a value and options of its own"
-            )));
+            return Err(invalid(format!("'{child}' is given both a value and options of its own")));
         };
         level = inner;
         key = rest;
@@ -116,9 +104,9 @@ fn insert(map: &mut Map<String, Value>, dotted: &str, value: Value) -> Result<()
             level.insert(key.to_owned(), value);
             Ok(())
         }
-        (Some(Value::Object(old)), Value::Object(new)) => new
-            .into_iter()
-            .try_for_each(|(key, value)| insert(old, &key, value)),
+        (Some(Value::Object(old)), Value::Object(new)) => {
+            new.into_iter().try_for_each(|(key, value)| insert(old, &key, value))
+        }
         (Some(_), _) => Err(invalid(format!("option '{dotted}' is given twice"))),
     }
 }
@@ -143,10 +131,7 @@ mod tests {
     #[test]
     fn three_spellings_of_one_graph() {
         let tree = r#"json:{"driver":"raw","file":{"driver":"file","filename":"a,b"}}"#;
-        assert_eq!(
-            options("driver=raw,file.driver=file,file.filename=a,,b"),
-            tree
-        );
+        assert_eq!(options("driver=raw,file.driver=file,file.filename=a,,b"), tree);
         assert_eq!(options(tree), tree);
         assert_eq!(
             options(r#"json:{"driver":"raw","file.driver":"file","file":{"filename":"a,b"}}"#),
@@ -164,19 +149,10 @@ mod tests {
 
     #[test]
     fn malformed_options_say_what_is_wrong() {
-        assert_eq!(
-            options("driver=raw,file"),
-            "'file' is not of the form key=value"
-        );
+        assert_eq!(options("driver=raw,file"), "'file' is not of the form key=value");
         assert_eq!(options("a=1,a=2"), "option 'a' is given twice");
-        assert_eq!(
-            options("a=1,a.b=2"),
-            "'a' is given both a value and options of its own"
-        );
-        assert_eq!(
-            options("json:[1]"),
-            "the options after 'json:' are not an object {…}"
-        );
+        assert_eq!(options("a=1,a.b=2"), "'a' is given both a value and options of its own");
+        assert_eq!(options("json:[1]"), "the options after 'json:' are not an object {…}");
         assert!(options("json:{").starts_with("the options after 'json:' are not JSON: "));
         assert!(options("driver=raw,Fi le=x").starts_with("'Fi le' is not an option's name"));
         assert!(options("").contains("empty"));

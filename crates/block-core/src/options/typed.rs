@@ -20,9 +20,7 @@ impl<'de> Deserialize<'de> for ChildSpec {
         match Value::deserialize(deserializer)? {
             Value::String(name) => Ok(Self::Node(name)),
             Value::Object(map) => Ok(Self::Options(Options(map))),
-            _ => Err(D::Error::custom(
-                "expected a child node: its options, or the name of a node",
-            )),
+            _ => Err(D::Error::custom("expected a child node: its options, or the name of a node")),
         }
     }
 }
@@ -45,10 +43,8 @@ pub(super) fn from_map<T: DeserializeOwned>(map: &Map<String, Value>, driver: &s
                 Err(e) => e.to_string() == format!("missing field `{key}`"),
             }
         });
-        let message = error
-            .to_string()
-            .replace("missing field `", "missing option `")
-            .replace('`', "'");
+        let message =
+            error.to_string().replace("missing field `", "missing option `").replace('`', "'");
         ErrorKind::InvalidOption(match key {
             Some((key, value)) => format!("driver '{driver}', option '{key}' = {value}: {message}"),
             None => format!("driver '{driver}': {message}"),
@@ -166,14 +162,7 @@ mod tests {
                 "driver 'sample', option 'offset' = \"banana\": 'banana' is not a size"
             )
         );
-        assert!(
-            read("filename=x,cache-direct=maybe")
-                .unwrap_err()
-                .contains("expected on or off")
-        );
-        assert_eq!(
-            read("offset=1").unwrap_err(),
-            "driver 'sample': missing option 'filename'"
-        );
+        assert!(read("filename=x,cache-direct=maybe").unwrap_err().contains("expected on or off"));
+        assert_eq!(read("offset=1").unwrap_err(), "driver 'sample': missing option 'filename'");
     }
 }

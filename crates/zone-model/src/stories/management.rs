@@ -48,16 +48,9 @@ fn finish_keeps_the_data_and_gives_the_resources_back() {
     assert_eq!(model.manage(ZoneOp::Finish, 2..4).unwrap(), NONE);
     assert_eq!(condition(&model, 3), ZoneCondition::Full);
     assert_eq!(model.zone(2).unwrap().write_pointer, Some(start(3)));
-    assert_eq!(
-        (model.written(2), model.written(3)),
-        (Some(0x1000), Some(0))
-    );
+    assert_eq!((model.written(2), model.written(3)), (Some(0x1000), Some(0)));
     assert_eq!(model.active_zones(), 0);
-    let full = ErrorKind::ZoneFull {
-        zone: id(2),
-        needed: 0,
-        remaining: 0,
-    };
+    let full = ErrorKind::ZoneFull { zone: id(2), needed: 0, remaining: 0 };
     refused(model.manage(ZoneOp::Open, 2..3), &full);
     assert_eq!(model.manage(ZoneOp::Reset, 2..5).unwrap(), [2, 3]);
     assert_eq!(model.zone(2).unwrap().write_pointer, Some(start(2)));
@@ -73,20 +66,14 @@ fn finish_of_an_empty_zone_needs_resources_but_keeps_none() {
     assert_eq!(model.open_zones(), 2, "nobody had to close");
 
     model.append(start(5), 0x1000).unwrap();
-    let too_many = ErrorKind::TooManyActive {
-        zone: id(6),
-        limit: 3,
-    };
+    let too_many = ErrorKind::TooManyActive { zone: id(6), limit: 3 };
     refused(model.manage(ZoneOp::Finish, 6..7), &too_many);
     // Finished first, zone 5 leaves what zone 6 needs.
     assert_eq!(model.manage(ZoneOp::Finish, 5..7).unwrap(), [5, 6]);
 
     let mut model = device();
     model.manage(ZoneOp::Open, 2..4).unwrap();
-    let too_many = ErrorKind::TooManyOpen {
-        zone: id(4),
-        limit: 2,
-    };
+    let too_many = ErrorKind::TooManyOpen { zone: id(4), limit: 2 };
     refused(model.manage(ZoneOp::Finish, 4..5), &too_many);
 }
 
@@ -94,10 +81,7 @@ fn finish_of_an_empty_zone_needs_resources_but_keeps_none() {
 fn many_zones_change_together_or_not_at_all() {
     let mut model = device();
     let before = model.report(0, usize::MAX);
-    let too_many = ErrorKind::TooManyOpen {
-        zone: id(4),
-        limit: 2,
-    };
+    let too_many = ErrorKind::TooManyOpen { zone: id(4), limit: 2 };
     refused(model.manage(ZoneOp::Open, 2..5), &too_many);
     assert_eq!(model.report(0, usize::MAX), before);
 
@@ -105,14 +89,8 @@ fn many_zones_change_together_or_not_at_all() {
     model.set_condition(5, ZoneCondition::Offline).unwrap();
     for op in ZoneOp::ALL {
         let before = model.report(0, usize::MAX);
-        refused(
-            model.manage(op, 2..8),
-            &ErrorKind::ZoneOffline { zone: id(5) },
-        );
-        refused(
-            model.manage(op, 1..4),
-            &ErrorKind::ConventionalZone { zone: id(1) },
-        );
+        refused(model.manage(op, 2..8), &ErrorKind::ZoneOffline { zone: id(5) });
+        refused(model.manage(op, 1..4), &ErrorKind::ConventionalZone { zone: id(1) });
         assert_eq!(model.report(0, usize::MAX), before);
     }
 }
@@ -134,9 +112,7 @@ fn a_range_of_the_whole_device_skips_what_cannot_change() {
 #[test]
 fn a_range_must_name_zones() {
     let mut model = device();
-    let out = ErrorKind::OutOfRange {
-        length: model.geometry().size(),
-    };
+    let out = ErrorKind::OutOfRange { length: model.geometry().size() };
     let backwards = std::ops::Range { start: 5, end: 4 };
     for range in [8..9, 2..9, 3..3, 0..u64::MAX, u64::MAX..u64::MAX, backwards] {
         refused(model.manage(ZoneOp::Reset, range), &out);

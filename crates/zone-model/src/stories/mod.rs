@@ -28,11 +28,7 @@ fn device() -> ZoneModel {
 
 /// The same zones without limits.
 fn unlimited() -> ZoneModel {
-    let config = GeometryConfig {
-        max_open: 0,
-        max_active: 0,
-        ..CONFIG
-    };
+    let config = GeometryConfig { max_open: 0, max_active: 0, ..CONFIG };
     ZoneModel::new(Geometry::new(&config).unwrap())
 }
 
@@ -41,10 +37,7 @@ fn start(index: u64) -> u64 {
 }
 
 fn id(index: u64) -> ZoneId {
-    ZoneId {
-        index,
-        start: start(index),
-    }
+    ZoneId { index, start: start(index) }
 }
 
 fn condition(model: &ZoneModel, index: u64) -> ZoneCondition {
@@ -57,8 +50,5 @@ fn refused<T: std::fmt::Debug>(
     result: Result<T, block_core::ErrorKind>,
     expected: &block_core::ErrorKind,
 ) {
-    assert_eq!(
-        format!("{:?}", result.unwrap_err()),
-        format!("{expected:?}")
-    );
+    assert_eq!(format!("{:?}", result.unwrap_err()), format!("{expected:?}"));
 }

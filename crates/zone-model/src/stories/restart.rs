@@ -5,10 +5,7 @@ use crate::{Geometry, SavedCondition, SavedZone, ZoneModel};
 use block_core::{ErrorKind, ZoneCondition, ZoneOp};
 
 const fn written(bytes: u64) -> SavedZone {
-    SavedZone {
-        written: bytes,
-        condition: SavedCondition::Written,
-    }
+    SavedZone { written: bytes, condition: SavedCondition::Written }
 }
 
 fn restored(change: impl FnOnce(&mut Vec<SavedZone>)) -> Result<ZoneModel, ErrorKind> {
@@ -55,10 +52,7 @@ fn more_data_than_active_zones_is_kept() {
     assert_eq!(model.active_zones(), 5, "the limit is 3");
     // They can be written on, but no further zone becomes active.
     model.append(start(2), 0x1000).unwrap();
-    assert_eq!(
-        model.append(start(7), 0x1000).unwrap_err().name(),
-        "too-many-active"
-    );
+    assert_eq!(model.append(start(7), 0x1000).unwrap_err().name(), "too-many-active");
     model.manage(ZoneOp::Reset, 2..5).unwrap();
     model.append(start(7), 0x1000).unwrap();
 }
@@ -79,20 +73,11 @@ fn damaged_state_is_refused_with_the_zone_named() {
     };
     says(|zones| zones.truncate(5), "zone 5 has no saved state");
     says(|zones| zones.push(SavedZone::EMPTY), "zone 8");
-    says(
-        |zones| zones[3] = written(0x5000),
-        "zone 3 at 0x12000 has 0x5000",
-    );
-    says(
-        |zones| zones[7] = written(0x3000),
-        "above its capacity 0x2000",
-    );
+    says(|zones| zones[3] = written(0x5000), "zone 3 at 0x12000 has 0x5000");
+    says(|zones| zones[7] = written(0x3000), "above its capacity 0x2000");
     says(|zones| zones[3] = written(u64::MAX), "zone 3");
     says(|zones| zones[3] = written(0x1001), "not a multiple");
-    says(
-        |zones| zones[1] = written(0x1000),
-        "zone 1 at 0x6000 is conventional",
-    );
+    says(|zones| zones[1] = written(0x1000), "zone 1 at 0x6000 is conventional");
     says(
         |zones| {
             zones[0].condition = SavedCondition::Offline;

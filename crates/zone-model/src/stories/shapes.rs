@@ -29,14 +29,8 @@ fn impossible_geometries_are_refused_by_name() {
     impossible(with(|c| c.zone_size += 1), "zone size 0x6001 is not");
     impossible(with(|c| c.zone_size = 1 << 63), "zone size 0x80");
     impossible(with(|c| c.zone_capacity = Some(0)), "zone capacity is 0");
-    impossible(
-        with(|c| c.zone_capacity = Some(0x7000)),
-        "above the zone size",
-    );
-    impossible(
-        with(|c| c.zone_capacity = Some(0x3fff)),
-        "zone capacity 0x3fff",
-    );
+    impossible(with(|c| c.zone_capacity = Some(0x7000)), "above the zone size");
+    impossible(with(|c| c.zone_capacity = Some(0x3fff)), "zone capacity 0x3fff");
     impossible(with(|c| c.conventional = 9), "9 conventional zones");
     impossible(with(|c| c.conventional = u64::MAX), "conventional zones");
     impossible(with(|c| c.block_size = 0), "block size 0");
@@ -84,10 +78,7 @@ fn unusual_geometries_are_possible() {
 
 #[test]
 fn a_limit_of_active_zones_limits_open_ones_too() {
-    let config = GeometryConfig {
-        max_open: 0,
-        ..CONFIG
-    };
+    let config = GeometryConfig { max_open: 0, ..CONFIG };
     let geometry = Geometry::new(&config).unwrap();
     assert_eq!(geometry.limits().max_open_zones, 3);
     assert_eq!(geometry.config(), config, "as it was given");
@@ -134,25 +125,12 @@ fn a_management_range_covers_whole_zones() {
     assert_eq!(geometry.zone_range(start(6), 0x8000).unwrap(), 6..8);
     assert_eq!(geometry.zone_range(start(7), 0x2000).unwrap(), 7..8);
 
-    let misaligned = |what, given| ErrorKind::Misaligned {
-        what,
-        given,
-        required: 0x6000,
-    };
+    let misaligned = |what, given| ErrorKind::Misaligned { what, given, required: 0x6000 };
     let out = ErrorKind::OutOfRange { length: size };
-    refused(
-        geometry.zone_range(0x1000, 0x6000),
-        &misaligned("zone offset", 0x1000),
-    );
+    refused(geometry.zone_range(0x1000, 0x6000), &misaligned("zone offset", 0x1000));
     refused(geometry.zone_range(0, 0), &misaligned("length", 0));
-    refused(
-        geometry.zone_range(0, 0x7000),
-        &misaligned("length", 0x7000),
-    );
-    refused(
-        geometry.zone_range(start(7), 0x1000),
-        &misaligned("length", 0x1000),
-    );
+    refused(geometry.zone_range(0, 0x7000), &misaligned("length", 0x7000));
+    refused(geometry.zone_range(start(7), 0x1000), &misaligned("length", 0x1000));
     refused(geometry.zone_range(start(7), 0x6000), &out);
     refused(geometry.zone_range(start(8), 0x6000), &out);
     refused(geometry.zone_range(start(2), u64::MAX), &out);

@@ -21,10 +21,7 @@ impl Naive {
         }
         let first = self.find(offset).unwrap();
         let last = self.find(offset + len - 1).unwrap();
-        Ok((
-            u64::try_from(first).unwrap(),
-            u64::try_from(last + 1).unwrap(),
-        ))
+        Ok((u64::try_from(first).unwrap(), u64::try_from(last + 1).unwrap()))
     }
 
     fn manage_one(&mut self, op: ZoneOp, i: usize) -> Result<(), ErrorKind> {

@@ -60,16 +60,10 @@ impl Naive {
             let end = i128::min(start + numbers.zone_size, numbers.size);
             let number = i128::try_from(zones.len()).unwrap();
             let conventional = number < numbers.conventional;
-            let writable_end = if conventional {
-                end
-            } else {
-                i128::min(start + numbers.capacity, end)
-            };
-            let condition = if conventional {
-                ZoneCondition::NotWritePointer
-            } else {
-                ZoneCondition::Empty
-            };
+            let writable_end =
+                if conventional { end } else { i128::min(start + numbers.capacity, end) };
+            let condition =
+                if conventional { ZoneCondition::NotWritePointer } else { ZoneCondition::Empty };
             zones.push(NaiveZone {
                 start,
                 end,
@@ -82,11 +76,7 @@ impl Naive {
             });
             start = end;
         }
-        Self {
-            numbers,
-            zones,
-            writes: 0,
-        }
+        Self { numbers, zones, writes: 0 }
     }
 
     pub fn count(&self) -> usize {
@@ -94,16 +84,11 @@ impl Naive {
     }
 
     fn id(&self, i: usize) -> ZoneId {
-        ZoneId {
-            index: u64::try_from(i).unwrap(),
-            start: out(self.zones[i].start),
-        }
+        ZoneId { index: u64::try_from(i).unwrap(), start: out(self.zones[i].start) }
     }
 
     fn find(&self, offset: i128) -> Option<usize> {
-        self.zones
-            .iter()
-            .position(|zone| zone.start <= offset && offset < zone.end)
+        self.zones.iter().position(|zone| zone.start <= offset && offset < zone.end)
     }
 
     pub fn open(&self) -> i128 {
@@ -118,33 +103,19 @@ impl Naive {
 
     /// An open zone is active, so a limit of active zones limits the open ones too.
     pub fn open_limit(&self) -> i128 {
-        if self.numbers.max_open == 0 {
-            self.numbers.max_active
-        } else {
-            self.numbers.max_open
-        }
+        if self.numbers.max_open == 0 { self.numbers.max_active } else { self.numbers.max_open }
     }
 
     fn out_of_range(&self) -> ErrorKind {
-        ErrorKind::OutOfRange {
-            length: out(self.numbers.size),
-        }
+        ErrorKind::OutOfRange { length: out(self.numbers.size) }
     }
 
     fn misaligned(what: &'static str, given: i128, required: i128) -> ErrorKind {
-        ErrorKind::Misaligned {
-            what,
-            given: out(given),
-            required: out(required),
-        }
+        ErrorKind::Misaligned { what, given: out(given), required: out(required) }
     }
 
     fn full(&self, i: usize, needed: i128, remaining: i128) -> ErrorKind {
-        ErrorKind::ZoneFull {
-            zone: self.id(i),
-            needed: out(needed),
-            remaining: out(remaining),
-        }
+        ErrorKind::ZoneFull { zone: self.id(i), needed: out(needed), remaining: out(remaining) }
     }
 
     /// The active resource that an empty zone needs.
@@ -270,12 +241,7 @@ impl Naive {
 
     pub fn start_append(&mut self, zone_start: u64, len: u64) -> Result<Landed, ErrorKind> {
         let (offset, len) = (i128::from(zone_start), i128::from(len));
-        let Numbers {
-            block,
-            zone_size,
-            max_append,
-            ..
-        } = self.numbers;
+        let Numbers { block, zone_size, max_append, .. } = self.numbers;
         if offset % zone_size != 0 {
             return Err(Self::misaligned("zone offset", offset, zone_size));
         }
@@ -286,10 +252,7 @@ impl Naive {
             return Err(self.out_of_range());
         };
         if max_append != 0 && len > max_append {
-            return Err(ErrorKind::AppendTooLarge {
-                given: out(len),
-                limit: out(max_append),
-            });
+            return Err(ErrorKind::AppendTooLarge { given: out(len), limit: out(max_append) });
         }
         if self.zones[i].conventional {
             return Err(ErrorKind::ConventionalZone { zone: self.id(i) });
@@ -317,10 +280,7 @@ impl Naive {
     /// The first `len` bytes of the started write, in whole blocks, are data now.
     pub fn complete(&mut self, index: u64, len: u64) {
         let block = self.numbers.block;
-        let Some(zone) = usize::try_from(index)
-            .ok()
-            .and_then(|i| self.zones.get_mut(i))
-        else {
+        let Some(zone) = usize::try_from(index).ok().and_then(|i| self.zones.get_mut(i)) else {
             return;
         };
         if !zone.writing {

@@ -9,11 +9,8 @@ impl Naive {
         for zone in &mut self.zones {
             zone.writing = false;
             if zone.condition.is_active() {
-                zone.condition = if zone.data == 0 {
-                    ZoneCondition::Empty
-                } else {
-                    ZoneCondition::Closed
-                };
+                zone.condition =
+                    if zone.data == 0 { ZoneCondition::Empty } else { ZoneCondition::Closed };
             }
         }
     }
@@ -44,20 +41,14 @@ impl Naive {
         let Some(first) = self.find(i128::from(offset)) else {
             return Vec::new();
         };
-        let all: Vec<Zone> = (first..self.zones.len())
-            .map(|i| self.zone(i).unwrap())
-            .collect();
+        let all: Vec<Zone> = (first..self.zones.len()).map(|i| self.zone(i).unwrap()).collect();
         all.into_iter().take(max).collect()
     }
 
     /// The bytes that were written and never reset; all of a conventional zone.
     pub fn written(&self, i: usize) -> Option<u64> {
         let zone = self.zones.get(i)?;
-        Some(if zone.conventional {
-            out(zone.end - zone.start)
-        } else {
-            out(zone.data)
-        })
+        Some(if zone.conventional { out(zone.end - zone.start) } else { out(zone.data) })
     }
 
     /// Data and, of the condition, what survives a restart (empty for all that does not).
@@ -76,12 +67,7 @@ impl Naive {
     /// place after the last zone all are the end of the device.
     pub fn marks(&self, i: usize) -> [i128; 4] {
         match self.zones.get(i) {
-            Some(zone) => [
-                zone.start,
-                zone.start + zone.data,
-                zone.writable_end,
-                zone.end,
-            ],
+            Some(zone) => [zone.start, zone.start + zone.data, zone.writable_end, zone.end],
             None => [self.numbers.size; 4],
         }
     }

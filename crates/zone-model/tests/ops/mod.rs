@@ -270,10 +270,7 @@ impl fmt::Debug for Place {
             Self::Far(offset) => write!(f, "at {offset:#x}"),
             Self::Near(zone, mark, 0, 0) => write!(f, "at {mark:?} of zone~{zone}"),
             Self::Near(zone, mark, blocks, bytes) => {
-                write!(
-                    f,
-                    "at {mark:?}{blocks:+} blocks{bytes:+} bytes of zone~{zone}"
-                )
+                write!(f, "at {mark:?}{blocks:+} blocks{bytes:+} bytes of zone~{zone}")
             }
         }
     }

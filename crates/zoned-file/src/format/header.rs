@@ -99,12 +99,7 @@ impl Header {
         if !consistent {
             return Err(impossible("its parts contradict one another".to_owned()));
         }
-        Ok(Self {
-            image_id,
-            geometry,
-            layout,
-            file_length,
-        })
+        Ok(Self { image_id, geometry, layout, file_length })
     }
 }
 
@@ -124,12 +119,7 @@ mod tests {
         })
         .unwrap();
         let layout = Layout::new(&geometry).unwrap();
-        Header {
-            image_id: [7; 16],
-            geometry,
-            layout,
-            file_length: layout.file_length,
-        }
+        Header { image_id: [7; 16], geometry, layout, file_length: layout.file_length }
     }
 
     #[test]
@@ -159,14 +149,9 @@ mod tests {
 
     #[test]
     fn a_well_formed_header_with_an_impossible_geometry_is_refused() {
-        for (at, value) in [
-            (56, 0_u64),
-            (64, 1 << 40),
-            (72, 99),
-            (48, u64::MAX),
-            (104, 4096),
-            (112, 0),
-        ] {
+        for (at, value) in
+            [(56, 0_u64), (64, 1 << 40), (72, 99), (48, u64::MAX), (104, 4096), (112, 0)]
+        {
             let mut page = header().encode();
             page.truncate(PAGE_LEN - 4);
             page[at..at + 8].copy_from_slice(&value.to_le_bytes());

@@ -36,11 +36,7 @@ impl Layout {
             let file_length = data_offset.checked_add(geometry.size())?;
             // Files are addressed by signed 64-bit offsets.
             i64::try_from(file_length).ok()?;
-            Some(Self {
-                pages,
-                data_offset,
-                file_length,
-            })
+            Some(Self { pages, data_offset, file_length })
         };
         places().ok_or_else(|| {
             ErrorKind::InvalidOption(format!(
@@ -53,11 +49,7 @@ impl Layout {
 
     /// Where page `page` of the table lies in slot 0 or 1.
     pub(crate) fn table_page(&self, slot: usize, page: u64) -> u64 {
-        let row = if slot == 0 {
-            page
-        } else {
-            self.pages.saturating_add(page)
-        };
+        let row = if slot == 0 { page } else { self.pages.saturating_add(page) };
         TABLE_OFFSET.saturating_add(row.saturating_mul(PAGE))
     }
 

@@ -103,8 +103,6 @@ impl<'a> Decoder<'a> {
 
     /// Whether everything up to the checksum is zero, as reserved bytes must be.
     pub(crate) fn rest_is_zero(&self) -> bool {
-        self.0
-            .split_last_chunk::<4>()
-            .is_some_and(|(rest, _)| rest.iter().all(|b| *b == 0))
+        self.0.split_last_chunk::<4>().is_some_and(|(rest, _)| rest.iter().all(|b| *b == 0))
     }
 }

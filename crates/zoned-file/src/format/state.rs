@@ -33,9 +33,6 @@ impl StatePage {
         if flags & !CLEAN != 0 || !fields.rest_is_zero() {
             return Err(PageFault::Content);
         }
-        Ok(Self {
-            sequence,
-            clean: flags & CLEAN != 0,
-        })
+        Ok(Self { sequence, clean: flags & CLEAN != 0 })
     }
 }

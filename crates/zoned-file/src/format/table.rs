@@ -122,10 +122,7 @@ mod tests {
 
     #[test]
     fn a_change_of_any_byte_is_noticed() {
-        let page = TablePage {
-            sequence: 4,
-            entries: vec![SavedZone::EMPTY; 10],
-        };
+        let page = TablePage { sequence: 4, entries: vec![SavedZone::EMPTY; 10] };
         let good = page.encode(1, 2);
         for at in 0..good.len() {
             let mut bad = good.clone();
