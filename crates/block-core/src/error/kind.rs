@@ -203,7 +203,7 @@ impl ErrorKind {
             Self::Busy(_) => errno::EBUSY,
             Self::InvalidImage(_) => errno::EUCLEAN,
             Self::Closed => errno::EBADF,
-            Self::Io(e) => e.raw_os_error().unwrap_or(errno::EIO),
+            Self::Io(e) => os_error(e).unwrap_or(errno::EIO),
         }
     }
 
@@ -248,6 +248,21 @@ impl ErrorKind {
             _ => Self::Io(error),
         }
     }
+}
+
+/// The operating system's number, also where the error was wrapped to say more about it.
+fn os_error(error: &io::Error) -> Option<i32> {
+    if let Some(number) = error.raw_os_error() {
+        return Some(number);
+    }
+    let mut source = error.get_ref().map(|e| e as &(dyn std::error::Error + 'static));
+    while let Some(error) = source {
+        if let Some(number) = error.downcast_ref::<io::Error>().and_then(os_error) {
+            return Some(number);
+        }
+        source = error.source();
+    }
+    None
 }
 
 const fn positive(given: u64) -> &'static str {

@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_was_wrapped_keeps_its_number() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("a.img: {0}")]
+        struct OnPath(#[source] std::io::Error);
+        let missing = std::io::Error::from_raw_os_error(2);
+        let wrapped = Error::from(std::io::Error::other(OnPath(missing)));
+        assert_eq!(wrapped.errno(), 2);
+    }
+
+    #[test]
     fn a_full_disk_is_told_apart_from_other_io_errors() {
         let enospc = Error::from(std::io::Error::from_raw_os_error(28));
         assert_eq!((enospc.kind().name(), enospc.errno()), ("no-space", 28));

@@ -1,0 +1,143 @@
+//! Each request as plain system calls on a blocking thread.
+
+use super::job::{AllocateJob, Durable, ReadJob, SyncJob, WriteJob};
+use super::transfer::{Reading, Writing};
+use crate::durability::Turn;
+use crate::error::is_unsupported;
+use crate::open_file::OpenFile;
+use crate::sys::{self, Allocate};
+use block_core::{Error, IoVec, IoVecMut, Result};
+use std::io;
+use std::sync::Arc;
+
+pub(super) fn read(job: ReadJob) -> Result<IoVecMut> {
+    let guard = job.guard;
+    let result = read_all(job.file, job.offset, job.bufs);
+    drop(guard);
+    result
+}
+
+fn read_all(file: Arc<OpenFile>, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
+    let mut reading = Reading::new(&file.pool, file.alignment, offset, bufs);
+    while let Some(call) = reading.next_call() {
+        let result = sys::preadv(file.fd(), call.target, call.at, call.offset);
+        reading.completed(result)?;
+    }
+    Ok(reading.finish())
+}
+
+pub(super) fn write(job: WriteJob) -> Result<Durable> {
+    let guard = job.guard;
+    let result = write_all(job.file, job.offset, job.bufs, job.durable);
+    drop(guard);
+    result
+}
+
+fn write_all(file: Arc<OpenFile>, offset: u64, bufs: IoVec, durable: bool) -> Result<Durable> {
+    let mut writing = Writing::new(&file.pool, file.alignment, offset, bufs);
+    let result = make_writes(&file, &mut writing, durable);
+    if writing.position() > offset {
+        file.changed_up_to(writing.position());
+    }
+    result
+}
+
+fn make_writes(file: &OpenFile, writing: &mut Writing, durable: bool) -> Result<Durable> {
+    let mut durable = durable && !file.no_dsync.is_known();
+    while let Some(call) = writing.next_call() {
+        let plain = || sys::pwritev(file.fd(), call.source, call.at, call.offset);
+        let result = if durable {
+            match sys::pwritev_dsync(file.fd(), call.source, call.at, call.offset) {
+                Err(e) if is_unsupported(&e) => {
+                    file.no_dsync.learn();
+                    durable = false;
+                    plain()
+                }
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => {
+                    return Err(blame(file, e, plain()));
+                }
+                result => result,
+            }
+        } else {
+            plain()
+        };
+        writing.completed(result)?;
+    }
+    Ok(Durable(durable))
+}
+
+/// Tells a durable write that could not be written from one that could not be made durable: the
+/// kernel reports both alike, but only the latter says that other data may be lost too. The same
+/// write without durability, made right after, fails in the first case and succeeds in the second.
+fn blame(file: &OpenFile, error: io::Error, plain_retry: io::Result<usize>) -> Error {
+    match plain_retry {
+        Ok(_) => file.durability.fail(error),
+        Err(_) => error.into(),
+    }
+}
+
+pub(super) fn sync(job: SyncJob) -> Result<()> {
+    let guard = job.guard;
+    let result = sync_file(job.file, job.turn);
+    drop(guard);
+    result
+}
+
+fn sync_file(file: Arc<OpenFile>, turn: Turn) -> Result<()> {
+    let result = sys::fdatasync(file.fd());
+    file.durability.end(turn, result)
+}
+
+pub(super) fn allocate(job: AllocateJob) -> Result<bool> {
+    let guard = job.guard;
+    let result = allocate_range(job.file, job.what, job.offset, job.len);
+    drop(guard);
+    result
+}
+
+fn allocate_range(file: Arc<OpenFile>, what: Allocate, offset: u64, len: u64) -> Result<bool> {
+    match sys::fallocate(file.fd(), what, offset, len) {
+        Ok(()) => {
+            file.changed_up_to(match what {
+                Allocate::PunchHole => 0,
+                Allocate::ZeroRange => offset.saturating_add(len),
+            });
+            Ok(true)
+        }
+        Err(error) if is_unsupported(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alignment::Alignment;
+    use block_core::BufferPool;
+
+    #[test]
+    fn only_a_write_that_was_not_made_durable_spoils_later_flushes() {
+        let fd = tempfile::tempfile().unwrap().into();
+        let file = OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default());
+        let full = || io::Error::from_raw_os_error(28);
+        let not_written = blame(&file, full(), Err(full()));
+        assert_eq!(not_written.kind().name(), "no-space");
+        file.durability.check().unwrap();
+        let not_durable = blame(&file, full(), Ok(512));
+        assert_eq!(not_durable.kind().name(), "no-space");
+        file.durability.check().unwrap_err();
+    }
+
+    #[test]
+    fn durable_writes_are_told_from_plain_ones() {
+        let fd = tempfile::tempfile().unwrap().into();
+        let file = OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default());
+        let data = || IoVec::from(vec![1; 100]);
+        let file = Arc::new(file);
+        let write = |durable| write_all(Arc::clone(&file), 0, data(), durable).unwrap();
+        assert_eq!(write(true), Durable(true));
+        assert_eq!(write(false), Durable(false));
+        file.no_dsync.learn();
+        assert_eq!(write(true), Durable(false));
+    }
+}

@@ -1,0 +1,239 @@
+//! The driver itself: from the contract to the engine's jobs.
+
+use super::zeroes;
+use crate::engine::{AllocateJob, Durable, Engine, ReadJob, SyncJob, WriteJob, blocking};
+use crate::open_file::OpenFile;
+use crate::sys::{self, Allocate};
+use async_trait::async_trait;
+use block_core::{
+    BlockDriver, Child, Error, ErrorKind, InFlight, InFlightGuard, IoVec, IoVecMut, Limits,
+    RequestFlags, Result, ZonedDriver,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A node on a regular file.
+#[derive(Debug)]
+pub(super) struct FileDriver {
+    /// `None` after the close.
+    file: RwLock<Option<Arc<OpenFile>>>,
+    engine: Engine,
+    in_flight: InFlight,
+    limits: Limits,
+    size: Arc<AtomicU64>,
+}
+
+/// A request under way.
+pub(super) struct Running<'a> {
+    driver: &'a FileDriver,
+    pub(super) file: Arc<OpenFile>,
+    /// Between two jobs of one request this guard alone says that it still runs.
+    _guard: InFlightGuard,
+}
+
+impl FileDriver {
+    pub(super) fn new(file: OpenFile, engine: Engine, read_only: bool) -> Self {
+        let limits = Limits {
+            block_size: file.alignment.request.max(512),
+            request_alignment: file.alignment.request,
+            memory_alignment: file.alignment.memory,
+            max_transfer: 0,
+            discard: !read_only,
+            read_only,
+            zoned: None,
+        };
+        Self {
+            size: Arc::clone(file.size()),
+            file: RwLock::new(Some(Arc::new(file))),
+            engine,
+            in_flight: InFlight::default(),
+            limits,
+        }
+    }
+
+    fn open_file(&self) -> Result<Arc<OpenFile>> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        file.clone().ok_or_else(|| ErrorKind::Closed.into())
+    }
+
+    fn start(&self) -> Result<Running<'_>> {
+        let guard = self.in_flight.start();
+        Ok(Running { driver: self, file: self.open_file()?, _guard: guard })
+    }
+
+    /// As [`start`](Self::start), for what changes data in this range.
+    fn start_change(&self, offset: u64, len: u64) -> Result<Running<'_>> {
+        if self.limits.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        self.check(offset, len)?;
+        self.start()
+    }
+
+    /// What the system calls cannot even be asked.
+    fn check(&self, offset: u64, len: u64) -> Result<()> {
+        let end = offset.checked_add(len);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
+            let length = self.length();
+            return Err(ErrorKind::OutOfRange { length }.into());
+        }
+        let required = u64::from(self.limits.request_alignment);
+        for (what, given) in [("offset", offset), ("length", len)] {
+            if !given.is_multiple_of(required) {
+                return Err(ErrorKind::Misaligned { what, given, required }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Running<'_> {
+    /// The file's size in bytes, as far as this node knows it.
+    pub(super) fn size(&self) -> u64 {
+        self.driver.size.load(Ordering::Acquire)
+    }
+
+    fn guard(&self) -> InFlightGuard {
+        self.driver.in_flight.start()
+    }
+
+    pub(super) async fn write(&self, offset: u64, bufs: IoVec) -> Result<()> {
+        self.write_as(offset, bufs, false).await.map(drop)
+    }
+
+    async fn write_as(&self, offset: u64, bufs: IoVec, durable: bool) -> Result<Durable> {
+        let job =
+            WriteJob { file: Arc::clone(&self.file), offset, bufs, durable, guard: self.guard() };
+        self.driver.engine.write(job).await
+    }
+
+    /// False if this file cannot do that.
+    pub(super) async fn allocate(&self, what: Allocate, offset: u64, len: u64) -> Result<bool> {
+        let job =
+            AllocateJob { file: Arc::clone(&self.file), what, offset, len, guard: self.guard() };
+        self.driver.engine.allocate(job).await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        let Some(turn) = self.file.durability.turn().await? else {
+            return Ok(());
+        };
+        let job = SyncJob { file: Arc::clone(&self.file), turn, guard: self.guard() };
+        self.driver.engine.sync(job).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl BlockDriver for FileDriver {
+    fn driver_name(&self) -> &'static str {
+        "file"
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn length(&self) -> u64 {
+        let size = self.size.load(Ordering::Acquire);
+        let unit = u64::from(self.limits.request_alignment);
+        size.checked_next_multiple_of(unit).unwrap_or(size)
+    }
+
+    fn children(&self) -> Vec<&Child> {
+        Vec::new()
+    }
+
+    fn zoned(&self) -> Option<&dyn ZonedDriver> {
+        None
+    }
+
+    async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
+        self.check(offset, as_u64(bufs.len()))?;
+        let job = ReadJob { guard: self.in_flight.start(), file: self.open_file()?, offset, bufs };
+        self.engine.read(job).await
+    }
+
+    async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()> {
+        let running = self.start_change(offset, as_u64(bufs.len()))?;
+        let durable = flags.contains(RequestFlags::FUA);
+        if durable {
+            running.file.durability.check()?;
+        }
+        // With a page cache, one call that writes and syncs would report, and so use up, the loss
+        // of other data: there the syncs take turns.
+        let on_the_way = durable && running.file.is_direct();
+        match running.write_as(offset, bufs, on_the_way).await? {
+            Durable(false) if durable => running.sync().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        let running = self.start()?;
+        match self.limits.read_only {
+            true => Ok(()),
+            false => running.sync().await,
+        }
+    }
+
+    async fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let running = self.start_change(offset, len)?;
+        zeroes::discard(&running, offset, len).await
+    }
+
+    async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
+        let running = self.start_change(offset, len)?;
+        let durable = flags.contains(RequestFlags::FUA);
+        if durable {
+            running.file.durability.check()?;
+        }
+        zeroes::write_zeroes(&running, offset, len, flags).await?;
+        match durable {
+            true => running.sync().await,
+            false => Ok(()),
+        }
+    }
+
+    async fn resize(&self, length: u64) -> Result<()> {
+        if self.limits.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        let guard = self.in_flight.start();
+        let file = self.open_file()?;
+        let resized = blocking(move || {
+            let result = sys::ftruncate(file.fd(), length);
+            if result.is_ok() {
+                file.resized(length);
+            }
+            drop(file);
+            drop(guard);
+            result
+        });
+        resized.await?.map_err(Error::from)
+    }
+
+    async fn settle(&self) -> Result<()> {
+        self.in_flight.settle().await;
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        let running = self.start()?;
+        let file = {
+            let mut slot = self.file.write().unwrap_or_else(PoisonError::into_inner);
+            slot.take().ok_or(ErrorKind::Closed)?
+        };
+        let result = match file.durability.is_dirty() {
+            true => running.sync().await,
+            false => file.durability.check(),
+        };
+        // Closing can wait for a network file system; the last operation in flight does it.
+        drop(running);
+        result.and(blocking(move || drop(file)).await)
+    }
+}
+
+fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

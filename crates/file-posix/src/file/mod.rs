@@ -1,0 +1,17 @@
+//! The `file` driver: a regular file as a node.
+//!
+//! The driver translates between the contract and the engine's jobs; it keeps no state of its own
+//! besides the open file. How each request fails and what it costs is told at [`file`].
+
+mod create;
+mod driver;
+mod factory;
+mod kind;
+mod open;
+mod zeroes;
+
+pub use create::create;
+pub use factory::file;
+
+#[cfg(test)]
+mod tests;

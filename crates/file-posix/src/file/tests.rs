@@ -1,0 +1,120 @@
+//! What cannot be brought about from outside: failed syncs, file systems that lack operations.
+
+use super::driver::FileDriver;
+use super::open::{How, open};
+use crate::engine::Engine;
+use crate::open_file::OpenFile;
+use block_core::{BlockDriver, BufferPool, IoBuf, IoVecMut, RequestFlags};
+use std::io;
+use std::sync::Arc;
+use tempfile::NamedTempFile;
+
+const HOW: How = How { read_only: false, direct: false, locking: true };
+
+fn file_of(len: u64) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    file.as_file().set_len(len).unwrap();
+    file
+}
+
+fn driver(on: &NamedTempFile, prepare: impl FnOnce(&OpenFile)) -> FileDriver {
+    let file = open(on.path(), HOW, BufferPool::default()).unwrap();
+    prepare(&file);
+    FileDriver::new(file, Engine::Threads, false)
+}
+
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+async fn read(driver: &FileDriver, offset: u64, len: usize) -> Vec<u8> {
+    let bufs = IoVecMut::from(vec![0xEE; len]);
+    driver.read(offset, bufs).await.unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_every_promise_of_durability_fails() {
+    let on = file_of(8192);
+    let driver = driver(&on, |file| drop(file.durability.fail(eio())));
+    let data = || IoBuf::copy_of(&[7; 512]).into();
+    let first = driver.flush().await.unwrap_err();
+    assert!(first.to_string().contains("every later flush fails"));
+    assert!(driver.flush().await.is_err());
+    assert!(driver.write(0, data(), RequestFlags::FUA).await.is_err());
+    let fua_zeroes = driver.write_zeroes(0, 512, RequestFlags::FUA).await;
+    assert!(fua_zeroes.is_err());
+    assert_eq!(read(&driver, 0, 512).await, [0; 512], "nothing was begun");
+
+    driver.write(0, data(), RequestFlags::empty()).await.unwrap();
+    assert_eq!(read(&driver, 0, 512).await, [7; 512], "plain writes go on");
+    driver.settle().await.unwrap();
+    assert!(driver.close().await.is_err());
+    open(on.path(), HOW, BufferPool::default()).expect("the lock is gone all the same");
+}
+
+#[tokio::test]
+async fn without_zero_range_zeroes_are_written() {
+    const SIZE: usize = 20 << 20;
+    let on = NamedTempFile::new().unwrap();
+    std::fs::write(on.path(), vec![1; SIZE]).unwrap();
+    let driver = driver(&on, |file| file.no_zero_range.learn());
+    let refused = driver.write_zeroes(0, 512, RequestFlags::NO_FALLBACK).await.unwrap_err();
+    assert_eq!(refused.kind().name(), "unsupported");
+    let len = SIZE as u64 - 20;
+    driver.write_zeroes(10, len, RequestFlags::FUA).await.unwrap();
+    let all = read(&driver, 0, SIZE).await;
+    assert!(all[..10].iter().chain(&all[SIZE - 10..]).all(|b| *b == 1));
+    assert!(all[10..SIZE - 10].iter().all(|b| *b == 0));
+}
+
+#[tokio::test]
+async fn without_holes_discard_is_refused_and_zeroes_are_made_otherwise() {
+    let on = NamedTempFile::new().unwrap();
+    std::fs::write(on.path(), vec![1; 8192]).unwrap();
+    let driver = driver(&on, |file| {
+        file.no_punch_hole.learn();
+        file.no_zero_range.learn();
+    });
+    let refused = driver.discard(0, 4096).await.unwrap_err();
+    assert_eq!(refused.kind().name(), "unsupported");
+    driver.write_zeroes(0, 4096, RequestFlags::MAY_UNMAP).await.unwrap();
+    assert_eq!(read(&driver, 0, 4096).await, [0; 4096]);
+    assert_eq!(read(&driver, 4096, 4096).await, [1; 4096]);
+}
+
+#[tokio::test]
+async fn many_at_once_make_data_durable() {
+    let on = file_of(1 << 20);
+    let driver = Arc::new(driver(&on, |_| {}));
+    let tasks = (0..32_u8).map(|i| {
+        let driver = Arc::clone(&driver);
+        tokio::spawn(async move {
+            let data = IoBuf::copy_of(&[i; 512]).into();
+            let offset = u64::from(i) * 512;
+            driver.write(offset, data, RequestFlags::FUA).await.unwrap();
+            driver.flush().await.unwrap();
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(read(&driver, 31 * 512, 512).await, [31; 512]);
+    driver.close().await.unwrap();
+    let closed = driver.flush().await.unwrap_err();
+    assert_eq!(closed.kind().name(), "closed");
+}
+
+#[tokio::test]
+async fn a_position_that_no_file_has_is_out_of_range() {
+    let on = file_of(4096);
+    let driver = driver(&on, |_| {});
+    for offset in [u64::MAX, i64::MAX as u64, i64::MAX as u64 - 511] {
+        let read = driver.read(offset, IoVecMut::from(vec![0; 512])).await;
+        assert_eq!(read.unwrap_err().kind().name(), "out-of-range");
+        let discard = driver.discard(offset, 512).await;
+        assert_eq!(discard.unwrap_err().kind().name(), "out-of-range");
+    }
+    let resize = driver.resize(u64::MAX).await.unwrap_err();
+    assert_eq!(resize.kind().name(), "no-space");
+    assert_eq!(driver.length(), 4096);
+}

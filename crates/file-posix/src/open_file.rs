@@ -1,0 +1,101 @@
+//! An open file: its descriptor with its lock, and what was learned about it.
+//!
+//! Every operation in flight holds an `Arc` of it. The lock therefore stays until the last
+//! operation has ended, even if the node was dropped before.
+
+use crate::alignment::Alignment;
+use crate::durability::Durability;
+use crate::sys;
+use block_core::BufferPool;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Remembers, once it was refused, that this file cannot do something.
+#[derive(Debug, Default)]
+pub(crate) struct Missing(AtomicBool);
+
+impl Missing {
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn learn(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    fd: OwnedFd,
+    locked: bool,
+    pub alignment: Alignment,
+    /// Where bounce buffers come from.
+    pub pool: BufferPool,
+    pub durability: Durability,
+    pub no_dsync: Missing,
+    pub no_punch_hole: Missing,
+    pub no_zero_range: Missing,
+    /// The file's size in bytes, as far as this node changed it.
+    size: Arc<AtomicU64>,
+}
+
+impl OpenFile {
+    /// Takes over a descriptor, and its lock if `locked`.
+    pub(crate) fn new(
+        fd: OwnedFd,
+        locked: bool,
+        alignment: Alignment,
+        size: u64,
+        pool: BufferPool,
+    ) -> Self {
+        Self {
+            fd,
+            locked,
+            alignment,
+            pool,
+            durability: Durability::default(),
+            no_dsync: Missing::default(),
+            no_punch_hole: Missing::default(),
+            no_zero_range: Missing::default(),
+            size: Arc::new(AtomicU64::new(size)),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The size, shared with whoever must know it after the file is closed.
+    pub(crate) fn size(&self) -> &Arc<AtomicU64> {
+        &self.size
+    }
+
+    /// Whether the page cache is bypassed.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.alignment != Alignment::ANY
+    }
+
+    /// Takes note of a change that reached up to `end`.
+    pub(crate) fn changed_up_to(&self, end: u64) {
+        self.size.fetch_max(end, Ordering::AcqRel);
+        self.durability.changed();
+    }
+
+    /// Takes note of a new size.
+    pub(crate) fn resized(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+        self.durability.changed();
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock with a child process that was forked a moment ago
+        // and has not yet replaced its program.
+        if self.locked {
+            let _ = sys::unlock(&self.fd);
+        }
+    }
+}

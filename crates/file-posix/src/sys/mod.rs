@@ -1,0 +1,38 @@
+//! Every raw system call of this crate, one typed function each.
+//!
+//! The functions take descriptors as [`AsFd`](std::os::fd::AsFd) and report errors as
+//! [`io::Error`]; they decide nothing. `nix` is used where it has a fitting function, `libc` where
+//! it has none. This is the one module that may contain unsafe code.
+#![allow(unsafe_code)]
+
+mod descriptor;
+mod iov;
+mod lock;
+mod space;
+mod statx;
+mod transfer;
+
+pub(crate) use descriptor::{Access, FileKind, Stat, clear_nonblock, create_new, open, stat};
+pub(crate) use iov::Cursor;
+pub(crate) use lock::{LockMode, conflicting_lock, try_lock, unlock};
+pub(crate) use space::{Allocate, fallocate, fdatasync, fsync, ftruncate};
+pub(crate) use statx::dio_alignment;
+pub(crate) use transfer::{preadv, pwritev, pwritev_dsync};
+
+use nix::errno::Errno;
+use std::io;
+
+/// Repeats a call for as long as a signal interrupts it.
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+/// An offset or length as the kernel takes it.
+fn off_t(value: u64) -> io::Result<nix::libc::off_t> {
+    nix::libc::off_t::try_from(value).map_err(|_| io::Error::from(Errno::EOVERFLOW))
+}

@@ -1,0 +1,50 @@
+//! A file's space and its durability.
+
+use super::{off_t, uninterrupted};
+use nix::fcntl::{self, FallocateFlags};
+use nix::unistd;
+use std::io;
+use std::os::fd::AsFd;
+
+/// What to do with a range of a file's space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allocate {
+    /// Give it back; reads give zeroes. The file's size stays.
+    PunchHole,
+    /// Make it read as zeroes and keep it allocated. The file grows to the end of the range.
+    ZeroRange,
+}
+
+/// Changes a range of a file's space. Both must be at most `i64::MAX`, and `len` not 0.
+#[doc(alias = "FALLOC_FL_PUNCH_HOLE")]
+#[doc(alias = "FALLOC_FL_ZERO_RANGE")]
+pub(crate) fn fallocate(fd: impl AsFd, what: Allocate, offset: u64, len: u64) -> io::Result<()> {
+    let (offset, len) = (off_t(offset)?, off_t(len)?);
+    let mode = match what {
+        Allocate::PunchHole => {
+            FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE
+        }
+        Allocate::ZeroRange => FallocateFlags::FALLOC_FL_ZERO_RANGE,
+    };
+    let fd = fd.as_fd();
+    uninterrupted(|| fcntl::fallocate(fd, mode, offset, len))
+}
+
+/// Sets a file's size. Growth is a hole.
+pub(crate) fn ftruncate(fd: impl AsFd, size: u64) -> io::Result<()> {
+    // A size that no file can have is told like one that this file system cannot have.
+    let size = off_t(size).map_err(|_| io::Error::from(nix::errno::Errno::EFBIG))?;
+    let fd = fd.as_fd();
+    uninterrupted(|| unistd::ftruncate(fd, size))
+}
+
+/// Makes a file's data durable, and what is needed to read it back.
+pub(crate) fn fdatasync(fd: impl AsFd) -> io::Result<()> {
+    // Not repeated when interrupted: whether an interrupted sync may be repeated is not said.
+    Ok(unistd::fdatasync(fd)?)
+}
+
+/// Makes a directory's entries, or a file with all its attributes, durable.
+pub(crate) fn fsync(fd: impl AsFd) -> io::Result<()> {
+    Ok(unistd::fsync(fd)?)
+}

@@ -1,0 +1,209 @@
+//! Dropped futures, missing runtimes, runtimes that end.
+// Helpers panic like tests do: it is the failure report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use block_core::{IoBuf, IoVecMut, Node, RequestFlags};
+use common::*;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_secs(10);
+
+fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A runtime whose only blocking thread can be kept busy, so that requests wait in its queue.
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap()
+}
+
+/// Keeps the blocking thread busy until the sender is dropped.
+fn occupy() -> mpsc::Sender<()> {
+    let (release, wait) = mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || {
+        let _ = wait.recv();
+    });
+    release
+}
+
+fn write(node: &Node, byte: u8) -> impl Future<Output = block_core::Result<()>> {
+    let data = IoBuf::copy_of(&[byte; 4096]).into();
+    node.write(0, data, RequestFlags::empty())
+}
+
+async fn first_byte(node: &Node) -> u8 {
+    let bufs = node.read(0, IoVecMut::from(vec![0; 4096])).await.unwrap();
+    bufs.to_vec()[0]
+}
+
+#[test]
+fn a_dropped_write_is_waited_for() {
+    for how in [PLAIN, DIRECT] {
+        one_thread().block_on(async {
+            let folder = folder();
+            let path = file_with(&folder, &[0; 8192]);
+            let Ok(node) = open(&path, how).await else {
+                eprintln!("NOT TESTED with cache.direct=on");
+                return;
+            };
+            let release = occupy();
+            assert!(poll_once(write(&node, 7)).is_pending());
+            let read = node.read(0, IoVecMut::from(vec![0; 4096]));
+            assert!(poll_once(read).is_pending());
+            assert!(poll_once(node.flush()).is_pending());
+            let settled = timeout(SOON, node.settle()).await;
+            assert!(settled.is_err(), "the write has not even begun");
+            drop(release);
+            timeout(LATE, node.settle()).await.unwrap().unwrap();
+            assert_eq!(first_byte(&node).await, 7);
+        });
+    }
+}
+
+#[test]
+fn a_dropped_node_keeps_its_lock_until_its_orphans_end() {
+    one_thread().block_on(async {
+        let folder = folder();
+        let path = file_with(&folder, &[0; 8192]);
+        let node = open(&path, PLAIN).await.unwrap();
+        let release = occupy();
+        assert!(poll_once(write(&node, 7)).is_pending());
+        drop(node);
+        // From another runtime: this one's thread is busy.
+        let again = || {
+            let path = path.clone();
+            std::thread::spawn(move || one_thread().block_on(open(&path, PLAIN))).join().unwrap()
+        };
+        assert_eq!(told(again()).0, "busy");
+        drop(release);
+        let node = open(&path, PLAIN).await.unwrap();
+        assert_eq!(first_byte(&node).await, 7);
+    });
+}
+
+#[test]
+fn after_settle_and_close_the_file_is_free() {
+    for _ in 0..50 {
+        one_thread().block_on(async {
+            let folder = folder();
+            let path = file_with(&folder, &[0; 8192]);
+            let node = open(&path, PLAIN).await.unwrap();
+            for byte in 0..8 {
+                let _ = poll_once(write(&node, byte));
+            }
+            let _ = poll_once(node.flush());
+            node.settle().await.unwrap();
+            node.close().await.unwrap();
+            open(&path, PLAIN).await.expect("nobody holds the lock");
+        });
+    }
+}
+
+#[test]
+fn a_dropped_long_request_stops_at_its_next_piece() {
+    one_thread().block_on(async {
+        let folder = tempfile::TempDir::new_in("/dev/shm").unwrap();
+        let path = file_with(&folder, &[1; 64 << 20]);
+        let node = open(&path, PLAIN).await.unwrap();
+        let all = node.write_zeroes(0, 64 << 20, RequestFlags::empty());
+        // On tmpfs zeroes are written; the first try to do better is in the queue.
+        assert!(poll_once(all).is_pending());
+        node.settle().await.unwrap();
+        let bufs = node.read((64 << 20) - 512, IoVecMut::from(vec![0; 512]));
+        assert_eq!(bufs.await.unwrap().to_vec(), [1; 512]);
+    });
+}
+
+#[test]
+fn a_dropped_create_leaves_a_whole_file_or_none() {
+    one_thread().block_on(async {
+        let folder = folder();
+        let path = folder.path().join("new");
+        let release = occupy();
+        assert!(poll_once(file_posix::create(&path, 4096, false)).is_pending());
+        drop(release);
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 4096);
+    });
+}
+
+#[test]
+fn outside_a_runtime_requests_fail_with_a_reason() {
+    let folder = folder();
+    let path = file_with(&folder, &[0; 8192]);
+    let refused = |result: Poll<block_core::Result<()>>| match result {
+        Poll::Ready(result) => {
+            let (kind, message) = told(result);
+            assert_eq!(kind, "unsupported");
+            assert!(message.contains("tokio runtime"), "{message}");
+        }
+        Poll::Pending => panic!("this must fail at once"),
+    };
+    refused(poll_once(async { open(&path, PLAIN).await.map(drop) }));
+    refused(poll_once(file_posix::create(&path, 1, true)));
+
+    let node = one_thread().block_on(open(&path, PLAIN)).unwrap();
+    refused(poll_once(write(&node, 1)));
+    refused(poll_once(async { node.read(0, IoVecMut::from(vec![0; 512])).await.map(drop) }));
+    refused(poll_once(node.flush()));
+    refused(poll_once(node.discard(0, 512)));
+    refused(poll_once(node.resize(512)));
+    assert!(matches!(poll_once(node.settle()), Poll::Ready(Ok(()))));
+    // Another runtime takes it up.
+    one_thread().block_on(async {
+        write(&node, 9).await.unwrap();
+        assert_eq!(first_byte(&node).await, 9);
+    });
+}
+
+#[test]
+fn a_runtime_that_has_ended_fails_requests() {
+    let folder = folder();
+    let path = file_with(&folder, &[0; 8192]);
+    let runtime = one_thread();
+    let node: Arc<Node> = runtime.block_on(open(&path, PLAIN)).unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let _entered = handle.enter();
+    match poll_once(write(&node, 1)) {
+        Poll::Ready(result) => {
+            let (kind, message) = told(result);
+            assert_eq!(kind, "io");
+            assert!(message.contains("shut down"), "{message}");
+        }
+        Poll::Pending => panic!("this must fail at once"),
+    }
+    assert!(matches!(poll_once(node.settle()), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn requests_in_the_queue_of_an_ending_runtime_are_given_up() {
+    let folder = folder();
+    let path = file_with(&folder, &[0; 8192]);
+    let runtime = one_thread();
+    let node = runtime.block_on(open(&path, PLAIN)).unwrap();
+    let release = runtime.block_on(async {
+        let release = occupy();
+        for byte in 0..4 {
+            assert!(poll_once(write(&node, byte)).is_pending());
+        }
+        release
+    });
+    runtime.shutdown_background();
+    drop(release);
+    one_thread().block_on(async {
+        timeout(LATE, node.settle()).await.unwrap().unwrap();
+        write(&node, 5).await.unwrap();
+        assert_eq!(first_byte(&node).await, 5);
+    });
+}
