@@ -1,0 +1,171 @@
+//! Futures that are dropped while the storage below holds their writes: nothing is corrupted, no
+//! zone stays stuck, and `settle`, `drain` and management wait for what still runs.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod hold;
+
+use block_backend::{BlockBackend, ErrorKind, ZoneCondition};
+use hold::{Hold, SOON, held_device};
+use std::future::Future;
+use tokio::time::timeout;
+
+const ZONE: u64 = 64 << 10;
+const BLOCK: u64 = 4096;
+
+fn block(fill: u8) -> Vec<u8> {
+    vec![fill; 4096]
+}
+
+/// Starts a request, lets it reach the storage, and drops its future.
+async fn start_and_drop<T>(hold: &Hold, request: impl Future<Output = T>) {
+    let before = hold.waiting();
+    let mut request = Box::pin(request);
+    while hold.waiting() == before {
+        assert!(timeout(SOON, &mut request).await.is_err(), "the storage holds it");
+    }
+    drop(request);
+}
+
+async fn pointer(disk: &BlockBackend, zone: u64) -> u64 {
+    disk.report_zones(zone * ZONE, 1).await.unwrap()[0].write_pointer.unwrap() - zone * ZONE
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_append_lands_and_the_next_one_follows_it() {
+    let (disk, hold) = held_device().await;
+    hold.shut();
+    start_and_drop(&hold, disk.append(ZONE, block(1))).await;
+    let next = tokio::spawn({
+        let disk = disk.clone();
+        async move { disk.append(ZONE, block(2)).await }
+    });
+    assert!(timeout(SOON, disk.settle()).await.is_err(), "the dropped append still runs");
+    hold.open();
+    timeout(SOON * 100, disk.settle()).await.unwrap().unwrap();
+    assert_eq!(next.await.unwrap().unwrap(), ZONE + BLOCK);
+    assert_eq!(pointer(&disk, 1).await, 2 * BLOCK);
+    assert_eq!(disk.read(ZONE, 8192).await.unwrap(), [block(1), block(2)].concat());
+    disk.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_dropped_before_its_turn_leaves_no_trace() {
+    let (disk, hold) = held_device().await;
+    hold.shut();
+    let first = tokio::spawn({
+        let disk = disk.clone();
+        async move { disk.append(ZONE, block(1)).await }
+    });
+    while hold.waiting() == 0 {
+        tokio::time::sleep(SOON).await;
+    }
+    // These wait behind the first one.
+    for _ in 0..5 {
+        assert!(timeout(SOON, disk.append(ZONE, block(9))).await.is_err());
+    }
+    hold.open();
+    assert_eq!(first.await.unwrap().unwrap(), ZONE);
+    assert_eq!(disk.append(ZONE, block(2)).await.unwrap(), ZONE + BLOCK);
+    assert_eq!(pointer(&disk, 1).await, 2 * BLOCK);
+    disk.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn management_waits_for_a_dropped_write_and_goes_on_when_it_is_dropped_itself() {
+    let (disk, hold) = held_device().await;
+    hold.shut();
+    start_and_drop(&hold, disk.write(ZONE, block(1))).await;
+    assert!(timeout(SOON, disk.finish_zones(ZONE, ZONE)).await.is_err());
+    assert!(
+        timeout(SOON, disk.reset_zones(2 * ZONE, ZONE)).await.is_ok(),
+        "zones do not wait for one another"
+    );
+    hold.open();
+    disk.settle().await.unwrap();
+    let zone = disk.report_zones(ZONE, 1).await.unwrap()[0];
+    assert_eq!(zone.condition, ZoneCondition::Full, "the dropped finish was carried out");
+    assert_eq!(disk.read(ZONE, 4096).await.unwrap(), block(1));
+    disk.reset_zones(ZONE, ZONE).await.unwrap();
+    assert_eq!(disk.append(ZONE, block(3)).await.unwrap(), ZONE);
+    disk.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_flush_is_carried_out_and_hides_nothing_from_the_next() {
+    let (disk, hold) = held_device().await;
+    disk.append(ZONE, block(1)).await.unwrap();
+    hold.shut();
+    start_and_drop(&hold, disk.flush()).await;
+    let second = tokio::spawn({
+        let disk = disk.clone();
+        async move { disk.flush().await }
+    });
+    tokio::time::sleep(SOON).await;
+    assert!(!second.is_finished(), "it waits for the one under way");
+    hold.open();
+    second.await.unwrap().unwrap();
+    disk.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_dropped_writes_and_holds_new_ones_back() {
+    let (disk, hold) = held_device().await;
+    hold.shut();
+    start_and_drop(&hold, disk.append(ZONE, block(1))).await;
+    assert!(timeout(SOON, disk.drain()).await.is_err());
+    hold.open();
+    let drained = disk.drain().await.unwrap();
+    assert_eq!(hold.waiting(), 0);
+    assert!(timeout(SOON, disk.append(ZONE, block(2))).await.is_err());
+    drop(drained);
+    assert_eq!(disk.append(ZONE, block(3)).await.unwrap(), ZONE + BLOCK);
+    disk.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn close_makes_a_dropped_write_durable_and_refuses_what_comes_later() {
+    let (disk, hold) = held_device().await;
+    hold.shut();
+    start_and_drop(&hold, disk.append(ZONE, block(1))).await;
+    let closing = tokio::spawn({
+        let disk = disk.clone();
+        async move { disk.close().await }
+    });
+    tokio::time::sleep(SOON).await;
+    assert!(matches!(disk.append(ZONE, block(2)).await.unwrap_err().kind(), ErrorKind::Closed));
+    assert!(!closing.is_finished());
+    hold.open();
+    closing.await.unwrap().unwrap();
+    let again = hold.reopen().await;
+    assert_eq!(pointer(&again, 1).await, BLOCK);
+    assert_eq!(again.read(ZONE, 4096).await.unwrap(), block(1));
+}
+
+#[test]
+fn a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (disk, hold) = second.block_on(held_device());
+    hold.shut();
+    first.block_on(start_and_drop(&hold, disk.append(ZONE, block(1))));
+    let waiting = second.spawn({
+        let disk = disk.clone();
+        async move { disk.append(ZONE, block(2)).await }
+    });
+    std::thread::sleep(SOON);
+    first.shutdown_background();
+    hold.open();
+    let answer = second.block_on(async { timeout(SOON * 100, waiting).await.unwrap().unwrap() });
+    second.block_on(async {
+        disk.settle().await.unwrap();
+        // Whatever the second append heard, pointer and data agree, and the zone goes on.
+        let at = pointer(&disk, 1).await;
+        if let Ok(position) = answer {
+            assert_eq!(disk.read(position, 4096).await.unwrap(), block(2));
+        }
+        assert_eq!(disk.append(ZONE, block(3)).await.unwrap(), ZONE + at);
+        assert_eq!(disk.read(ZONE + at, 4096).await.unwrap(), block(3));
+        disk.close().await.unwrap();
+    });
+}
