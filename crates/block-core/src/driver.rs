@@ -2,14 +2,16 @@
 //!
 //! # Who checks what
 //! The backend checks, once, that a request lies within the node, is aligned to
-//! [`Limits::request_alignment`], and is no write to a read-only node; a driver may rely on it.
+//! [`Limits::request_alignment`], is not empty, and is no write to a read-only node; that an append
+//! names a zone's start and keeps to the device's append limit; that management covers whole zones.
+//! A driver may rely on it.
 //! What only a driver can know it checks itself: where a write pointer stands, what a device
 //! answers. Content read from storage and answers of devices are hostile: a driver never panics on
 //! them.
 //!
 //! # Cancellation
-//! Any future may be dropped at any moment, and a dropped request may or may not have happened.
-//! What must hold: no memory that an operation still uses is freed, no later request is corrupted,
+//! Any future may be dropped at any moment, and a dropped request may or may not have happened; a
+//! dropped append or write to a sequential zone happens wholly or not at all. What must hold: no memory that an operation still uses is freed, no later request is corrupted,
 //! no zone stays stuck, and [`settle`](BlockDriver::settle) waits for whatever still runs. The way
 //! there is that buffers, guards and the update of write pointers travel *into* the operation.
 //!
@@ -64,7 +66,8 @@ pub trait BlockDriver: Debug + Send + Sync {
     /// old data or zeroes. Refused as unsupported where [`Limits::discard`] is false.
     async fn discard(&self, offset: u64, len: u64) -> Result<()>;
 
-    /// Makes the range read as zeroes, by the cheapest way that there is.
+    /// Makes the range read as zeroes, by the cheapest way that there is. In a sequential zone it
+    /// is a write: it starts at the write pointer and moves it.
     async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()>;
 
     /// Changes the node's length. New space reads as zeroes.

@@ -16,7 +16,8 @@ pub struct Limits {
     /// Buffers whose addresses are multiples of this power of two are used as they are; others
     /// are copied ("bounced") on the way.
     pub memory_alignment: u32,
-    /// The largest transfer that the storage below takes in one piece; 0 = no such limit. Larger
+    /// The largest transfer that the storage below takes in one piece, a multiple of
+    /// `request_alignment`; 0 = no such limit. Larger
     /// requests are legal and are split on the way; merging beyond this is of no use.
     pub max_transfer: u32,
     /// Whether discards reach the storage. A discard of a node that says no is an error.

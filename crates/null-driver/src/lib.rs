@@ -44,7 +44,8 @@ struct NullOptions {
     latency_ns: Option<LatencyNs>,
 }
 
-/// A number of nanoseconds: plain digits as text, or a JSON number, as all numbers in options.
+/// A number of nanoseconds. Read as sizes are, because dotted options give numbers as text, which
+/// serde's own `u64` does not take.
 type LatencyNs = ByteSize;
 
 #[async_trait]

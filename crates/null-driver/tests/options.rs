@@ -1,4 +1,5 @@
 //! Options, and what a latency does.
+#![allow(clippy::unwrap_used)] // In helpers of tests.
 
 use block_core::{Graph, ImageSpec, Inherited, IoBufMut, Node, Registry, RequestFlags, Result};
 use null_driver::{Null, NullConfig, null};

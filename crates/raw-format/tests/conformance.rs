@@ -1,4 +1,5 @@
 //! The battery, on raw over everything and through all kinds of window.
+#![allow(clippy::expect_used)] // In helpers of tests.
 
 use block_conformance::memory::{MemoryConfig, MemoryDriver, MemoryZoned, MemoryZonedConfig};
 use block_conformance::{Fresh, OpenMode, Profile, check};

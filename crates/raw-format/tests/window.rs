@@ -1,4 +1,5 @@
 //! Which windows are refused, and what a window does to zones, lengths and errors.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // In helpers of tests.
 
 use block_conformance::memory::{MemoryConfig, MemoryDriver, MemoryZoned, MemoryZonedConfig};
 use block_core::{

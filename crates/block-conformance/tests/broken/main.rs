@@ -128,3 +128,12 @@ async fn a_failed_case_is_named_and_explained() {
     assert!(text.contains("FAILED  data::parts_of_a_write: a part at 0x200: "), "{text}");
     assert!(text.contains("bytes are wrong, the first at 0x0"), "{text}");
 }
+
+#[tokio::test]
+async fn a_case_is_left_out_for_a_reason_that_is_told() {
+    let case = "data::parts_of_a_write";
+    let profile = Profile::regular().only(case).leave_out(case, "known");
+    let report = run(profile, || async { regular(Flaw::ReadsOneBlockOff) }).await;
+    assert_eq!(report.skipped().collect::<Vec<_>>(), [(case, "known")]);
+    assert_eq!(report.failed().count(), 0);
+}
