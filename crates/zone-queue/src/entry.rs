@@ -1,7 +1,8 @@
 //! One request in a zone's queue.
 
 use block_core::{Error, ErrorKind, InFlightGuard, IoVec, Result};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// What a request writes.
 #[derive(Clone, Debug)]
@@ -33,9 +34,9 @@ pub(crate) struct Entry {
     /// Where the request must land; `None` for an append.
     pub(crate) at: Option<u64>,
     pub(crate) payload: Payload,
+    /// The runtime of the caller, which can carry the zone's task.
+    pub(crate) runtime: Handle,
     reply: oneshot::Sender<Result<u64>>,
-    /// The share of the zone's budget that the request holds until it ends.
-    _budget: OwnedSemaphorePermit,
     _under_way: InFlightGuard,
 }
 
@@ -43,25 +44,11 @@ impl Entry {
     pub(crate) fn new(
         at: Option<u64>,
         payload: Payload,
-        budget: OwnedSemaphorePermit,
+        runtime: Handle,
         under_way: InFlightGuard,
     ) -> (Self, oneshot::Receiver<Result<u64>>) {
         let (reply, receiver) = oneshot::channel();
-        (
-            Self {
-                at,
-                payload,
-                reply,
-                _budget: budget,
-                _under_way: under_way,
-            },
-            receiver,
-        )
-    }
-
-    /// Whether the caller went away. Only asked before the request's turn.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.reply.is_closed()
+        (Self { at, payload, runtime, reply, _under_way: under_way }, receiver)
     }
 
     /// Tells the caller. A caller that went away does not hear it, which changes nothing.
@@ -70,12 +57,22 @@ impl Entry {
     }
 }
 
-/// What a caller hears whose request was lost with the runtime that carried it.
-pub(crate) fn runtime_gone() -> Error {
-    ErrorKind::Io(std::io::Error::new(
-        std::io::ErrorKind::Interrupted,
-        "the async runtime that carried this zone's writes was shut down; whether the data landed \
-         is unknown: look at the write pointer",
-    ))
-    .into()
+/// What a caller hears whose request had its turn when the zone's task was lost.
+pub(crate) fn cut_off() -> Error {
+    interrupted(
+        "the task that carried this write ended in the middle, with its async runtime or by a \
+         panic; whether the data landed is unknown: look at the write pointer",
+    )
+}
+
+/// What a caller hears whose request still waited when the zone's task was lost.
+pub(crate) fn never_begun() -> Error {
+    interrupted(
+        "the task that writes to this zone ended, with its async runtime or by a panic, before \
+         this request's turn; nothing of it was written",
+    )
+}
+
+fn interrupted(what: &str) -> Error {
+    ErrorKind::Io(std::io::Error::new(std::io::ErrorKind::Interrupted, what.to_owned())).into()
 }

@@ -1,9 +1,9 @@
 //! Holding a zone for management.
 
-use crate::sequencer::{Sequencer, ZoneTarget, runtime};
+use crate::queue::Place;
+use crate::runner;
+use crate::sequencer::{Line, Sequencer, ZoneTarget};
 use block_core::Result;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 /// A zone that its holder has to itself: what was asked before has ended, what is asked later
 /// waits until this is dropped.
@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 pub struct ExclusiveZone<T: ZoneTarget> {
     sequencer: Sequencer<T>,
     zone: u64,
-    runtime: Handle,
     finished: bool,
 }
 
@@ -32,11 +31,10 @@ impl<T: ZoneTarget> ExclusiveZone<T> {
 
 impl<T: ZoneTarget> Drop for ExclusiveZone<T> {
     fn drop(&mut self) {
-        let Ok(line) = self.sequencer.line(self.zone) else {
-            return;
-        };
-        let then = line.queue().end_exclusive(self.finished);
-        self.sequencer.carry_out(self.zone, &self.runtime, then);
+        if let Ok(line) = self.sequencer.line(self.zone) {
+            let then = line.queue().end_exclusive(self.finished);
+            runner::carry_out(&self.sequencer.shared, self.zone, then);
+        }
     }
 }
 
@@ -50,25 +48,15 @@ impl<T: ZoneTarget> Sequencer<T> {
     /// # Cancellation
     /// Safe: a dropped wait gives up its place in line.
     pub async fn exclusive(&self, zone: u64) -> Result<ExclusiveZone<T>> {
-        let runtime = runtime()?;
         let line = self.line(zone)?;
-        let woken = line.queue().request_exclusive();
-        let hold = match woken {
-            None => self.hold(zone, runtime),
-            Some(woken) => {
-                let mut wait = Wait {
-                    sequencer: self,
-                    zone,
-                    runtime,
-                    woken,
-                };
-                // The sender is only dropped unsent with the whole queue.
-                let _ = (&mut wait.woken).await;
-                let hold = self.hold(zone, wait.runtime.clone());
-                wait.woken.close();
-                hold
-            }
-        };
+        let turn = line.queue().request_exclusive();
+        if let Some((place, woken)) = turn {
+            let wait = Wait { sequencer: self, line, zone, place };
+            // Sent before it is dropped, unless the place is given up.
+            let _ = woken.await;
+            std::mem::forget(wait);
+        }
+        let hold = ExclusiveZone { sequencer: self.clone(), zone, finished: false };
         let uncertain = line.queue().take_uncertain();
         if uncertain {
             // If this fails or is dropped, so is the unfinished hold: the zone stays uncertain.
@@ -76,33 +64,22 @@ impl<T: ZoneTarget> Sequencer<T> {
         }
         Ok(hold)
     }
-
-    fn hold(&self, zone: u64, runtime: Handle) -> ExclusiveZone<T> {
-        ExclusiveZone {
-            sequencer: self.clone(),
-            zone,
-            runtime,
-            finished: false,
-        }
-    }
 }
 
-/// A place in line. If it is dropped just when its turn came, the turn passes on.
+/// A place in line. If it is dropped when its turn has just come, the turn passes on.
 struct Wait<'a, T: ZoneTarget> {
     sequencer: &'a Sequencer<T>,
+    line: &'a Line,
     zone: u64,
-    runtime: Handle,
-    woken: oneshot::Receiver<()>,
+    place: Place,
 }
 
 impl<T: ZoneTarget> Drop for Wait<'_, T> {
     fn drop(&mut self) {
-        self.woken.close();
-        if self.woken.try_recv().is_ok()
-            && let Ok(line) = self.sequencer.line(self.zone)
-        {
-            let then = line.queue().end_exclusive(true);
-            self.sequencer.carry_out(self.zone, &self.runtime, then);
+        let withdrawn = self.line.queue().withdraw(self.place);
+        if withdrawn.is_none() {
+            let then = self.line.queue().end_exclusive(true);
+            runner::carry_out(&self.sequencer.shared, self.zone, then);
         }
     }
 }

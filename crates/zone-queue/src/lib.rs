@@ -15,8 +15,10 @@
 //!   right, and the others go on.
 //! - **Errors.** A merged write that fails is tried again request by request, so exactly those
 //!   fail whose data did not land.
-//! - **Bounds.** Each zone takes a limited number of bytes into its queue; further requests wait in
-//!   line before it, and are counted.
+//! - **Bounds.** A request takes its place in line when it is first polled, and needs no poll to
+//!   get its turn: a caller that is slow to poll holds nobody up. What waits is bounded by its
+//!   callers: a request whose caller goes away is taken out of the queue, with its memory, at
+//!   once. Requests that line up behind a full queue are counted ([`QueueStats::waits`]).
 //!
 //! What a write does, and where a zone's pointer stands, is the business of a [`ZoneTarget`]: an
 //! emulated zone or a real one.

@@ -2,22 +2,36 @@
 //!
 //! A zone is idle, run by its task, or held exclusively. Every transition happens under the lock
 //! around this state, so the rule that at most one party works on a zone is visible here alone.
+//! Nothing is woken, started or freed in here: what is to be done is handed out.
 
 use crate::entry::{Entry, Payload};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
+/// A request counts as this many bytes at least against the size of a queue.
+const MIN_SIZE: u64 = 4096;
+
 /// Who works on the zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holder {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Nobody; then nobody waits either.
+    #[default]
     Nobody,
+    /// The zone's task, which is running or about to be started.
     Runner,
+    /// Somebody who has the zone to himself.
     Exclusive,
 }
 
+/// A place in line. Later ones are larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u64);
+
 /// What waits for its turn.
 #[derive(Debug)]
-enum Waiting {
+pub(crate) enum Waiting {
+    /// A write or an append.
     Entry(Entry),
     /// Somebody who wants the zone for himself, woken by the channel.
     Exclusive(oneshot::Sender<()>),
@@ -28,60 +42,56 @@ enum Waiting {
 pub(crate) enum Next {
     /// Write these, all of them data, or a single request for zeroes.
     Batch(Vec<Entry>),
-    /// Nothing waits, or the zone was handed to somebody exclusively: the task ends.
-    Stop,
+    /// No request is first in line: the task ends.
+    Stop(Then),
 }
 
-/// What a party must do after it changed the state.
-#[derive(Debug, PartialEq, Eq)]
+/// What a party must do, outside the lock, after it changed the state.
+#[derive(Debug)]
 #[must_use]
 pub(crate) enum Then {
-    /// Start the zone's task.
-    StartRunner,
+    /// Start the zone's task, here.
+    StartRunner(Handle),
+    /// Tell the one who holds the zone now.
+    Wake(oneshot::Sender<()>),
     /// Nothing.
     Nothing,
 }
 
 /// The state of one zone's queue.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: VecDeque<Waiting>,
+    /// In order. A map, so that who goes away is taken out at once wherever he stands.
+    waiting: BTreeMap<Place, Waiting>,
+    next_place: u64,
     holder: Holder,
+    /// Size of all requests that wait.
+    size: u64,
     /// Set when a party was dropped in the middle of its work: what it started may still run.
     uncertain: bool,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            holder: Holder::Nobody,
-            uncertain: false,
-        }
-    }
-}
-
 impl Queue {
     /// Adds a request at the end.
-    pub(crate) fn push(&mut self, entry: Entry) -> Then {
-        self.waiting.push_back(Waiting::Entry(entry));
+    pub(crate) fn push(&mut self, entry: Entry) -> (Place, Then) {
+        let runtime = entry.runtime.clone();
+        self.size = self.size.saturating_add(size(&entry));
+        let place = self.line_up(Waiting::Entry(entry));
         if self.holder == Holder::Nobody {
             self.holder = Holder::Runner;
-            Then::StartRunner
-        } else {
-            Then::Nothing
+            return (place, Then::StartRunner(runtime));
         }
+        (place, Then::Nothing)
     }
 
     /// Asks for the zone: `None` if it is the caller's now, else what tells when it is.
-    pub(crate) fn request_exclusive(&mut self) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn request_exclusive(&mut self) -> Option<(Place, oneshot::Receiver<()>)> {
         if self.holder == Holder::Nobody {
             self.holder = Holder::Exclusive;
             return None;
         }
         let (wake, woken) = oneshot::channel();
-        self.waiting.push_back(Waiting::Exclusive(wake));
-        Some(woken)
+        Some((self.line_up(Waiting::Exclusive(wake)), woken))
     }
 
     /// Ends an exclusive hold. `finished` says that the holder did all that it began.
@@ -90,63 +100,55 @@ impl Queue {
         self.pass_on()
     }
 
-    /// Takes the next requests, in order: up to `max_bytes` of data, but at least one request.
-    /// Requests whose callers went away are moved to `cancelled`, to be dropped outside the lock.
-    pub(crate) fn next_batch(&mut self, max_bytes: u64, cancelled: &mut Vec<Entry>) -> Next {
-        loop {
-            let batch = self.take_front(max_bytes, cancelled);
-            if !batch.is_empty() {
-                return Next::Batch(batch);
-            }
-            // `StartRunner` means that entries wait behind somebody who went away: the runner is
-            // the one who asks, so it goes on.
-            if self.pass_on() == Then::Nothing {
-                return Next::Stop;
-            }
+    /// Gives up a place in line: what stood there, or `None` if its turn has come.
+    pub(crate) fn withdraw(&mut self, place: Place) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&place);
+        if let Some(Waiting::Entry(entry)) = &waiting {
+            self.size = self.size.saturating_sub(size(entry));
         }
+        waiting
     }
 
-    fn take_front(&mut self, max_bytes: u64, cancelled: &mut Vec<Entry>) -> Vec<Entry> {
+    /// Takes the next requests, in order: up to `max_bytes` of data, but at least one request.
+    pub(crate) fn next_batch(&mut self, max_bytes: u64) -> Next {
         let mut batch: Vec<Entry> = Vec::new();
         let mut bytes = 0_u64;
-        while let Some(Waiting::Entry(entry)) = self
-            .waiting
-            .pop_front_if(|w| matches!(w, Waiting::Entry(_)))
-        {
-            if entry.is_cancelled() {
-                cancelled.push(entry);
-                continue;
-            }
-            bytes = bytes.saturating_add(entry.payload.len());
+        while let Some(first) = self.waiting.first_entry() {
+            let Waiting::Entry(entry) = first.get() else {
+                break;
+            };
             let is_data = matches!(entry.payload, Payload::Data(_));
+            bytes = bytes.saturating_add(entry.payload.len());
             if !batch.is_empty() && (!is_data || bytes > max_bytes) {
-                self.waiting.push_front(Waiting::Entry(entry));
                 break;
             }
-            batch.push(entry);
+            self.size = self.size.saturating_sub(size(entry));
+            if let Waiting::Entry(entry) = first.remove() {
+                batch.push(entry);
+            }
             if !is_data {
                 break;
             }
         }
-        batch
+        if batch.is_empty() { Next::Stop(self.pass_on()) } else { Next::Batch(batch) }
     }
 
-    /// The runner was dropped in the middle of its work: all that waits is given back to be
-    /// failed, because nobody is left who could carry it.
-    pub(crate) fn abandon_runner(&mut self) -> Vec<Entry> {
+    /// The runner was dropped in the middle of its work, with its runtime: the requests from there
+    /// are given back to be failed. Those from other runtimes go on there.
+    pub(crate) fn abandon_runner(&mut self, gone: Id) -> (Vec<Entry>, Then) {
         self.uncertain = true;
+        let is_lost = |_: &Place, waiting: &mut Waiting| match waiting {
+            Waiting::Entry(entry) => entry.runtime.id() == gone,
+            Waiting::Exclusive(_) => false,
+        };
         let mut lost = Vec::new();
-        let mut kept = VecDeque::new();
-        for waiting in self.waiting.drain(..) {
-            match waiting {
-                Waiting::Entry(entry) => lost.push(entry),
-                exclusive @ Waiting::Exclusive(_) => kept.push_back(exclusive),
+        for (_, waiting) in self.waiting.extract_if(.., is_lost) {
+            if let Waiting::Entry(entry) = waiting {
+                self.size = self.size.saturating_sub(size(&entry));
+                lost.push(entry);
             }
         }
-        self.waiting = kept;
-        // No entries are left, so nothing asks for a runner.
-        let _ = self.pass_on();
-        lost
+        (lost, self.pass_on())
     }
 
     /// Whether work that was dropped may still run; asked, and thereby taken over, by the next
@@ -160,30 +162,47 @@ impl Queue {
         self.uncertain = true;
     }
 
-    /// Hands the zone to whoever waits first.
-    fn pass_on(&mut self) -> Then {
-        while let Some(waiting) = self.waiting.pop_front() {
-            match waiting {
-                Waiting::Exclusive(wake) => {
-                    self.holder = Holder::Exclusive;
-                    if wake.send(()).is_ok() {
-                        return Then::Nothing;
-                    }
-                    // That party went away while it waited.
-                }
-                entry @ Waiting::Entry(_) => {
-                    self.waiting.push_front(entry);
-                    self.holder = Holder::Runner;
-                    return Then::StartRunner;
-                }
-            }
-        }
-        self.holder = Holder::Nobody;
-        Then::Nothing
-    }
-
-    /// Requests that wait at this moment.
+    /// How many stand in line at this moment.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
+
+    /// Size of the requests that wait, with `entry` behind them; 0 if it would be the first.
+    pub(crate) fn size_before(&self, entry: &Entry) -> u64 {
+        match self.size {
+            0 => 0,
+            before => before.saturating_add(size(entry)),
+        }
+    }
+
+    fn line_up(&mut self, waiting: Waiting) -> Place {
+        let place = Place(self.next_place);
+        self.next_place = self.next_place.wrapping_add(1);
+        self.waiting.insert(place, waiting);
+        place
+    }
+
+    /// Hands the zone to whoever waits first.
+    fn pass_on(&mut self) -> Then {
+        let Some(first) = self.waiting.first_entry() else {
+            self.holder = Holder::Nobody;
+            return Then::Nothing;
+        };
+        if let Waiting::Entry(entry) = first.get() {
+            self.holder = Holder::Runner;
+            return Then::StartRunner(entry.runtime.clone());
+        }
+        self.holder = Holder::Exclusive;
+        match first.remove() {
+            Waiting::Exclusive(wake) => Then::Wake(wake),
+            Waiting::Entry(_) => Then::Nothing,
+        }
+    }
 }
+
+fn size(entry: &Entry) -> u64 {
+    entry.payload.len().max(MIN_SIZE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,59 +3,75 @@
 //! It is a task of its own, not the first caller's future, so that no caller can hold the others
 //! up by not polling, or by going away.
 
-use crate::entry::{Entry, Payload, runtime_gone};
-use crate::queue::Next;
+use crate::entry::{Entry, Payload, never_begun};
+use crate::queue::{Next, Then};
 use crate::sequencer::{Line, Shared, ZoneTarget};
 use crate::stats::add;
 use block_core::{Error, IoVec, Result};
 use std::sync::Arc;
+use tokio::runtime::Id;
 
 /// How often one request is tried again because the pointer had moved.
 const MAX_MOVES: u32 = 8;
 
-pub(crate) async fn run<T: ZoneTarget>(shared: Arc<Shared<T>>, zone: u64) {
+/// Does what a change of a queue's state asks for.
+pub(crate) fn carry_out<T: ZoneTarget>(shared: &Arc<Shared<T>>, zone: u64, then: Then) {
+    match then {
+        Then::StartRunner(runtime) => {
+            // Made before the task, so that it also notices a task that is never polled.
+            let guard = RunnerGuard {
+                shared: Arc::clone(shared),
+                zone,
+                runtime: runtime.id(),
+                armed: true,
+            };
+            drop(runtime.spawn(run(guard)));
+        }
+        // One who went away meanwhile passes the zone on himself.
+        Then::Wake(holder) => drop(holder.send(())),
+        Then::Nothing => {}
+    }
+}
+
+async fn run<T: ZoneTarget>(mut guard: RunnerGuard<T>) {
+    let shared = Arc::clone(&guard.shared);
+    let zone = guard.zone;
     let Some(line) = shared.line(zone) else {
         return;
     };
-    let mut guard = RunnerGuard { line, armed: true };
     loop {
         // Callers that were just woken get the chance to ask again before the next write goes out.
         tokio::task::yield_now().await;
-        let mut cancelled = Vec::new();
-        let next = line
-            .queue()
-            .next_batch(shared.limits.max_batch_bytes, &mut cancelled);
-        drop(cancelled);
+        let next = line.queue().next_batch(shared.limits.max_batch_bytes);
         match next {
             Next::Batch(batch) => {
-                Turn {
-                    shared: &shared,
-                    line,
-                    zone,
-                }
-                .take(batch)
-                .await
+                let turn = Turn { shared: &shared, line, zone };
+                turn.take(batch).await;
             }
-            Next::Stop => {
+            Next::Stop(then) => {
                 guard.armed = false;
-                return;
+                return carry_out(&shared, zone, then);
             }
         }
     }
 }
 
-/// Notices that the task was dropped in the middle, with its runtime.
-struct RunnerGuard<'a> {
-    line: &'a Line,
+/// Notices that the task was dropped before its end: with its runtime, or by a panic.
+struct RunnerGuard<T: ZoneTarget> {
+    shared: Arc<Shared<T>>,
+    zone: u64,
+    runtime: Id,
     armed: bool,
 }
 
-impl Drop for RunnerGuard<'_> {
+impl<T: ZoneTarget> Drop for RunnerGuard<T> {
     fn drop(&mut self) {
-        if self.armed {
-            let lost = self.line.queue().abandon_runner();
-            lost.into_iter()
-                .for_each(|entry| entry.finish(Err(runtime_gone())));
+        if self.armed
+            && let Some(line) = self.shared.line(self.zone)
+        {
+            let (lost, then) = line.queue().abandon_runner(self.runtime);
+            carry_out(&self.shared, self.zone, then);
+            lost.into_iter().for_each(|entry| entry.finish(Err(never_begun())));
         }
     }
 }
@@ -80,14 +96,9 @@ struct Turn<'a, T> {
 
 impl<T: ZoneTarget> Turn<'_, T> {
     async fn take(&self, batch: Vec<Entry>) {
-        add(
-            &self.shared.stats.requests,
-            u64::try_from(batch.len()).unwrap_or(0),
-        );
+        add(&self.shared.stats.requests, u64::try_from(batch.len()).unwrap_or(0));
         if let Err(error) = self.recover_if_uncertain().await {
-            batch
-                .into_iter()
-                .for_each(|entry| entry.finish(Err(error.clone())));
+            batch.into_iter().for_each(|entry| entry.finish(Err(error.clone())));
             return;
         }
         let placed = self.admit(batch);
@@ -97,9 +108,7 @@ impl<T: ZoneTarget> Turn<'_, T> {
         let (start, len) = (first.position, last.end().saturating_sub(first.position));
         let payload = merge(&placed);
         match self.write(start, len, payload).await {
-            Ok(()) => placed
-                .into_iter()
-                .for_each(|p| p.entry.finish(Ok(p.position))),
+            Ok(()) => placed.into_iter().for_each(|p| p.entry.finish(Ok(p.position))),
             Err(failure) => self.sort_out(placed, start, failure).await,
         }
     }
@@ -152,12 +161,7 @@ impl<T: ZoneTarget> Turn<'_, T> {
                     }
                     Err(unknown) => {
                         self.line.queue().set_uncertain();
-                        Err(Failure {
-                            error: unknown,
-                            landed: 0,
-                            moved: false,
-                            lost: true,
-                        })
+                        Err(Failure { error: unknown, landed: 0, moved: false, lost: true })
                     }
                 }
             }

@@ -1,15 +1,14 @@
 //! The queues of all zones of a device, and the way in.
 
-use crate::entry::{Entry, Payload, runtime_gone};
-use crate::queue::{Queue, Then};
+use crate::entry::{Entry, Payload, cut_off};
+use crate::queue::{Place, Queue};
 use crate::runner;
 use crate::stats::{QueueStats, add};
 use block_core::{Error, ErrorKind, InFlight, Result};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 /// What a queue writes to: knows where each zone's pointer stands, and how to write.
 ///
@@ -65,34 +64,28 @@ pub struct Aftermath {
     pub moved: bool,
 }
 
-/// How much a zone's queue merges and holds.
+/// How much a zone's queue merges, and from which length on it is congested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Requests are merged up to this many bytes. A larger request goes alone.
     pub max_batch_bytes: u64,
-    /// Bytes that may be in one zone's queue. A request counts as 4 KiB at least, which also
-    /// bounds the number of requests. A larger request has the queue to itself.
+    /// A queue with more bytes than this is congested: a request that would make it longer is
+    /// counted in [`QueueStats::waits`]. A request counts as 4 KiB at least, and the first in line
+    /// never counts as too much. The request keeps its place and waits like all others.
     pub max_queued_bytes: u64,
 }
 
 impl Default for QueueLimits {
-    /// Batches of 1 MiB, queues of 16 MiB.
+    /// Batches of 1 MiB, queues of up to 16 MiB.
     fn default() -> Self {
-        Self {
-            max_batch_bytes: 1 << 20,
-            max_queued_bytes: 16 << 20,
-        }
+        Self { max_batch_bytes: 1 << 20, max_queued_bytes: 16 << 20 }
     }
 }
-
-/// A request counts in these units against its zone's budget.
-const UNIT: u64 = 4096;
 
 /// One zone's queue. Inline in a table, so small: 100,000 zones are a few megabytes.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     queue: Mutex<Queue>,
-    budget: OnceLock<Arc<Semaphore>>,
 }
 
 impl Line {
@@ -108,7 +101,6 @@ pub(crate) struct Shared<T> {
     pub(crate) limits: QueueLimits,
     pub(crate) stats: QueueStats,
     in_flight: InFlight,
-    budget_units: u32,
 }
 
 impl<T> Shared<T> {
@@ -124,17 +116,13 @@ pub struct Sequencer<T> {
 
 impl<T> Clone for Sequencer<T> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T: ZoneTarget> Sequencer<T> {
     /// Queues for `zones` zones, all idle.
     pub fn new(target: Arc<T>, zones: usize, limits: QueueLimits) -> Self {
-        let budget = limits.max_queued_bytes.div_ceil(UNIT);
-        let budget_units = u32::try_from(budget).unwrap_or(u32::MAX).clamp(1, 1 << 28);
         Self {
             shared: Arc::new(Shared {
                 target,
@@ -142,7 +130,6 @@ impl<T: ZoneTarget> Sequencer<T> {
                 limits,
                 stats: QueueStats::default(),
                 in_flight: InFlight::default(),
-                budget_units,
             }),
         }
     }
@@ -167,34 +154,31 @@ impl<T: ZoneTarget> Sequencer<T> {
     /// Before its turn the request leaves no trace; from then on it is carried to its end.
     pub async fn submit(&self, zone: u64, at: Option<u64>, payload: Payload) -> Result<u64> {
         let line = self.line(zone)?;
-        let runtime = runtime()?;
-        let budget = self.budget(line);
-        let units = u32::try_from(payload.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let units = units.clamp(1, self.shared.budget_units);
-        if budget.available_permits() < usize::try_from(units).unwrap_or(usize::MAX) {
-            add(&self.shared.stats.waits, 1);
-        }
-        let share = budget
-            .acquire_many_owned(units)
-            .await
-            .map_err(|_| runtime_gone())?;
         let under_way = self.shared.in_flight.start();
-        let (entry, reply) = Entry::new(at, payload, share, under_way);
-        let then = line.queue().push(entry);
-        self.carry_out(zone, &runtime, then);
-        reply.await.unwrap_or_else(|_| Err(runtime_gone()))
+        let (entry, reply) = Entry::new(at, payload, runtime()?, under_way);
+        let (congested, place, then) = {
+            let mut queue = line.queue();
+            let congested = queue.size_before(&entry) > self.shared.limits.max_queued_bytes;
+            let (place, then) = queue.push(entry);
+            (congested, place, then)
+        };
+        let caller = Caller { line, place };
+        add(&self.shared.stats.waits, u64::from(congested));
+        runner::carry_out(&self.shared, zone, then);
+        let result = reply.await;
+        std::mem::forget(caller);
+        result.unwrap_or_else(|_| Err(cut_off()))
     }
 
-    /// Waits until every request that was taken into a queue before this call has ended.
+    /// Waits until every request that took its place in line before this call has ended.
     pub async fn settle(&self) {
         self.shared.in_flight.settle().await;
     }
 
-    /// Requests that wait in this zone's queue at this moment.
+    /// How many stand in line for this zone at this moment: requests, and parties that want the
+    /// zone exclusively.
     pub fn waiting(&self, zone: u64) -> usize {
-        self.shared
-            .line(zone)
-            .map_or(0, |line| line.queue().waiting())
+        self.shared.line(zone).map_or(0, |line| line.queue().waiting())
     }
 
     pub(crate) fn line(&self, zone: u64) -> Result<&Line> {
@@ -202,22 +186,23 @@ impl<T: ZoneTarget> Sequencer<T> {
             ErrorKind::InvalidDevice(format!("there is no queue for zone number {zone}")).into()
         })
     }
+}
 
-    pub(crate) fn carry_out(&self, zone: u64, runtime: &Handle, then: Then) {
-        match then {
-            Then::StartRunner => drop(runtime.spawn(runner::run(Arc::clone(&self.shared), zone))),
-            Then::Nothing => {}
-        }
-    }
+/// A caller that waits. If it goes away, so does its request, unless that had its turn.
+struct Caller<'a> {
+    line: &'a Line,
+    place: Place,
+}
 
-    fn budget(&self, line: &Line) -> Arc<Semaphore> {
-        let units = usize::try_from(self.shared.budget_units).unwrap_or(usize::MAX);
-        Arc::clone(line.budget.get_or_init(|| Arc::new(Semaphore::new(units))))
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        let withdrawn = self.line.queue().withdraw(self.place);
+        drop(withdrawn);
     }
 }
 
 /// The runtime that polls the caller.
-pub(crate) fn runtime() -> Result<Handle> {
+fn runtime() -> Result<Handle> {
     Handle::try_current().map_err(|_| {
         ErrorKind::Unsupported(
             "writing to zones outside a tokio runtime; call it from a task of one".to_owned(),

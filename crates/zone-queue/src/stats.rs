@@ -28,12 +28,15 @@ impl QueueStats {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Requests that had to wait in line because a zone's queue was full (back-pressure).
+    /// Requests that lined up behind a full queue ([`QueueLimits::max_queued_bytes`]): where this
+    /// grows, callers ask for more than the device takes.
+    ///
+    /// [`QueueLimits::max_queued_bytes`]: crate::QueueLimits::max_queued_bytes
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// Requests that were tried again by themselves after a merged write failed.
+    /// Requests that were tried again by themselves after their write failed.
     pub fn singly(&self) -> u64 {
         self.singly.load(Ordering::Relaxed)
     }
