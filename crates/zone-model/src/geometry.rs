@@ -37,7 +37,7 @@ pub struct GeometryConfig {
 }
 
 impl Default for GeometryConfig {
-    /// 1 GiB in zones of 16 MiB, all sequential and writable to their ends, 512-byte blocks, no
+    /// 1 GiB in zones of 16 MiB, all sequential and writable to their ends, 4 KiB blocks, no
     /// limits.
     fn default() -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Default for GeometryConfig {
             zone_size: 16 << 20,
             zone_capacity: None,
             conventional: 0,
-            block_size: 512,
+            block_size: 4096,
             max_open: 0,
             max_active: 0,
         }
