@@ -104,9 +104,9 @@ impl BlockBackend {
         &self,
         result: Result<T>,
         op: &'static str,
-        range: (u64, u64),
+        range: impl Into<Option<(u64, u64)>>,
     ) -> Result<T> {
-        result.map_err(|e| e.with_request(op, Some(range)).with_node(self.0.root.name_arc()))
+        result.map_err(|e| e.with_request(op, range.into()).with_node(self.0.root.name_arc()))
     }
 
     /// Reads `len` bytes.
@@ -177,7 +177,7 @@ impl BlockBackend {
     /// `Io`, `NoSpace`, `Closed`. After a failed flush it is unknown which unflushed data is
     /// durable, and later flushes fail too.
     pub async fn flush(&self) -> Result<()> {
-        let _pass = self.explain(self.enter().await, "flush", (0, 0))?;
+        let _pass = self.explain(self.enter().await, "flush", None)?;
         self.0.root.flush().await
     }
 

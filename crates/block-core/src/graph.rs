@@ -55,11 +55,10 @@ struct CommonOptions {
     #[serde(default)]
     read_only: Option<OnOff>,
     #[serde(default)]
-    cache: Option<CacheOptions>,
+    cache: Option<Options>,
 }
 
 #[derive(Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct CacheOptions {
     #[serde(default)]
     direct: Option<OnOff>,
@@ -121,12 +120,10 @@ impl Graph {
                 )));
             };
             let factory = self.0.registry.find(&driver)?;
+            let cache: CacheOptions = common.cache.unwrap_or_default().typed(&driver)?;
             let inherited = Inherited {
                 read_only: common.read_only.map_or(inherited.read_only, |o| o.0),
-                cache_direct: common
-                    .cache
-                    .and_then(|c| c.direct)
-                    .map_or(inherited.cache_direct, |o| o.0),
+                cache_direct: cache.direct.map_or(inherited.cache_direct, |o| o.0),
             };
             self.open_node(&*factory, common.node_name, rest, inherited).await
         })

@@ -194,7 +194,8 @@ impl Node {
             }
             Err(error) => {
                 stats.fail();
-                Err(self.explain(error, kind.name(), Some(range)))
+                let range = (kind != OpKind::Flush).then_some(range);
+                Err(self.explain(error, kind.name(), range))
             }
         }
     }

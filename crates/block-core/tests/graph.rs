@@ -148,5 +148,5 @@ async fn requests_are_counted_and_errors_name_the_node_nearest_to_the_cause() {
     assert_eq!(node.stats().of(OpKind::Read).failed(), 1);
     let error = node.append(0, IoVec::new(), RequestFlags::empty()).await.unwrap_err();
     let said = error.to_string();
-    assert!(said.starts_with("append of 0x0 bytes at 0x0 on node 'top': the node has no zones"));
+    assert!(said.starts_with("append at 0x0 on node 'top': the node has no zones"));
 }

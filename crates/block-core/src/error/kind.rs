@@ -54,7 +54,7 @@ pub enum ErrorKind {
         zone: ZoneId,
     },
     /// The zone takes no more data: it is full, or what was asked does not fit in what is left.
-    #[error("{zone} is full: {needed:#x} bytes asked, {remaining:#x} left of its capacity")]
+    #[error("{zone} is full{}", asked(*needed, *remaining))]
     ZoneFull {
         /// The zone.
         zone: ZoneId,
@@ -263,6 +263,13 @@ fn os_error(error: &io::Error) -> Option<i32> {
         source = error.source();
     }
     None
+}
+
+fn asked(needed: u64, remaining: u64) -> String {
+    match needed {
+        0 => String::new(),
+        _ => format!(": {needed:#x} bytes asked, {remaining:#x} left of its capacity"),
+    }
 }
 
 const fn positive(given: u64) -> &'static str {

@@ -110,8 +110,10 @@ impl fmt::Display for Error {
         let Request { op, node, range } = &self.0.request;
         if let Some(op) = op {
             f.write_str(op)?;
-            if let Some((offset, len)) = range {
-                write!(f, " of {len:#x} bytes at {offset:#x}")?;
+            match range {
+                Some((offset, 0)) => write!(f, " at {offset:#x}")?,
+                Some((offset, len)) => write!(f, " of {len:#x} bytes at {offset:#x}")?,
+                None => {}
             }
             if let Some(node) = node {
                 write!(f, " on node '{node}'")?;

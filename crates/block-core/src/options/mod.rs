@@ -44,7 +44,7 @@ impl ImageSpec {
 }
 
 /// The options of one node, those of its children nested within.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
 pub struct Options(Map<String, Value>);
 
 impl Options {
