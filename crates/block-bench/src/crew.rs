@@ -2,7 +2,7 @@
 //!
 //! Each loop is a task of its own, as the requests of a service are: on a runtime with several
 //! workers they are woken in parallel. Measured against all loops in one task, 4 KiB reads of a
-//! cached file at depth 32 take about a third less CPU time that way on two workers; without I/O,
+//! cached file at depth 32 took about a third less CPU time that way on two workers; without I/O,
 //! or on one worker, both are equal. Where the order of requests matters, and outside of a
 //! runtime, all loops are one task: then what a loop does between two waits is never interleaved
 //! with another loop's.

@@ -28,7 +28,7 @@ pub async fn file() -> Session {
 }
 
 pub fn geometry(size: u64, zone_size: u64) -> GeometryConfig {
-    GeometryConfig { size, zone_size, ..GeometryConfig::default() }
+    GeometryConfig { size, zone_size, block_size: 512, ..GeometryConfig::default() }
 }
 
 pub async fn zoned(options: CreateOptions) -> Session {
