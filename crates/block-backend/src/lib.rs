@@ -30,3 +30,8 @@ pub use block_core::{
     Result, Zone, ZoneCondition, ZoneOp, ZoneType, ZonedLimits, ZonedModel,
 };
 pub use builder::{BackendBuilder, standard_drivers};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
