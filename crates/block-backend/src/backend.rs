@@ -4,7 +4,7 @@ use crate::builder::BackendBuilder;
 use crate::gate::{Gate, Pass};
 use crate::validate::Bounds;
 use block_core::{
-    BufferPool, Child, IoBufMut, IoVec, IoVecMut, Limits, Node, RequestFlags, Result,
+    BufferPool, Child, ErrorKind, IoBufMut, IoVec, IoVecMut, Limits, Node, RequestFlags, Result,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -35,6 +35,9 @@ struct Inner {
     gate: Gate,
     closed: OnceCell<Result<()>>,
 }
+
+/// The most that [`BlockBackend::read`] allocates for one request, in bytes.
+const MAX_READ: usize = 1 << 30;
 
 /// Holds requests back until it is dropped. See [`BlockBackend::drain`].
 #[derive(Debug)]
@@ -109,11 +112,17 @@ impl BlockBackend {
         result.map_err(|e| e.with_request(op, range.into()).with_node(self.0.root.name_arc()))
     }
 
-    /// Reads `len` bytes.
+    /// Reads `len` bytes, at most 1 GiB of them, into memory of the graph's pool. For more at once,
+    /// bring the memory: [`read_vectored`](Self::read_vectored).
     ///
     /// # Errors
-    /// `OutOfRange`, `Misaligned`, `ZoneOffline`, `Io`, `Closed`.
+    /// `OutOfRange`, `Misaligned`, `RequestTooLarge`, `ZoneOffline`, `Io`, `Closed`.
     pub async fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
+        if len > MAX_READ {
+            let (given, limit) = (as_u64(len), as_u64(MAX_READ));
+            let refusal = Err(ErrorKind::RequestTooLarge { given, limit }.into());
+            return self.explain(refusal, "read", (offset, given));
+        }
         self.explain(self.bounds().check_io(offset, as_u64(len)), "read", (offset, as_u64(len)))?;
         Ok(self.read_vectored(offset, self.buffer(len).into()).await?.into_bytes())
     }
@@ -241,7 +250,7 @@ impl BlockBackend {
     }
 
     /// Refuses new requests, waits for those under way, flushes, and closes every node that has no
-    /// other user. A second call waits for the first one and returns the same. If the future is
+    /// other user left, the root included. A second call waits for the first one and returns the same. If the future is
     /// dropped, requests stay refused, and another call ends the work.
     ///
     /// # Errors

@@ -169,3 +169,41 @@ fn a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable() {
         disk.close().await.unwrap();
     });
 }
+
+#[test]
+fn two_runtimes_take_turns_although_only_one_is_driven_at_a_time() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (disk, _) = first.block_on(held_device());
+    for n in 0..20 {
+        let turn = if n % 2 == 0 { &first } else { &second };
+        turn.block_on(async {
+            let append = timeout(SOON * 100, disk.append(ZONE, block(n))).await;
+            assert!(append.expect("the other runtime holds nothing").is_ok());
+            if n % 5 == 4 {
+                timeout(SOON * 100, disk.flush()).await.expect("nor the table").unwrap();
+            }
+            if n % 7 == 6 {
+                timeout(SOON * 100, disk.reset_zones(ZONE, ZONE))
+                    .await
+                    .expect("nor the zone")
+                    .unwrap();
+            }
+        });
+    }
+    first.block_on(disk.close()).unwrap();
+}
+
+#[tokio::test]
+async fn a_reset_that_was_polled_first_does_not_take_a_later_append_with_it() {
+    let (disk, _) = held_device().await;
+    for _ in 0..20 {
+        disk.append(ZONE, block(1)).await.unwrap();
+        let (reset, append) =
+            tokio::join!(disk.reset_zones(ZONE, ZONE), disk.append(ZONE, block(2)));
+        reset.unwrap();
+        assert_eq!(append.unwrap(), ZONE, "it came after the reset");
+        assert_eq!(disk.read(ZONE, 4096).await.unwrap(), block(2));
+    }
+    disk.close().await.unwrap();
+}

@@ -61,6 +61,16 @@ impl Child {
     pub fn node(&self) -> &Arc<Node> {
         &self.node
     }
+
+    /// Gives up this parent's rights, and closes the node (see [`Node::close`]) if no other parent
+    /// has any. No request may follow through this edge.
+    ///
+    /// # Errors
+    /// Whatever closing meets.
+    pub async fn close(&self) -> Result<()> {
+        let last = self.node.users().remove(self.ticket);
+        if last { Box::pin(self.node.close()).await } else { Ok(()) }
+    }
 }
 
 impl Deref for Child {
@@ -87,10 +97,14 @@ impl Node {
     /// built. `parent` names the user in messages.
     ///
     /// # Errors
+    /// [`Closed`](ErrorKind::Closed) for a node that was closed;
     /// [`InvalidOption`](ErrorKind::InvalidOption) for a zoned node under a parent that does not
     /// carry zones; [`ReadOnly`](ErrorKind::ReadOnly) for a writer of a read-only node;
     /// [`Busy`](ErrorKind::Busy) if the parent and the present users do not agree to share.
     pub fn attach(self: &Arc<Self>, needs: ChildNeeds, parent: &str) -> Result<Child> {
+        if self.is_closed() {
+            return Err(crate::Error::from(ErrorKind::Closed).with_node(self.name_arc()));
+        }
         if self.limits().zoned.is_some() && !needs.carries_zones {
             return Err(ErrorKind::InvalidOption(format!(
                 "'{parent}' cannot stand on the zoned node '{}': it does not carry zones, so its \
@@ -136,12 +150,10 @@ impl Users {
         Ok(ticket)
     }
 
-    /// How many parents and backends use the node.
-    pub(crate) fn count(&self) -> usize {
-        self.list.len()
-    }
-
-    fn remove(&mut self, ticket: u64) {
+    /// Takes a user out; whether it was there and was the last one, so that the node is closed now.
+    fn remove(&mut self, ticket: u64) -> bool {
+        let before = self.list.len();
         self.list.retain(|(t, ..)| *t != ticket);
+        before == 1 && self.list.is_empty()
     }
 }

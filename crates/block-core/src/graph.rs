@@ -177,7 +177,7 @@ impl Graph {
 
     /// The node of this name, if it is open.
     pub fn node(&self, name: &str) -> Option<Arc<Node>> {
-        self.names().by_name.get(name)?.as_ref()?.upgrade()
+        self.names().by_name.get(name)?.as_ref()?.upgrade().filter(|node| !node.is_closed())
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, Names> {

@@ -10,6 +10,7 @@ use crate::stats::{NodeStats, OpKind};
 use crate::zone::{Zone, ZoneOp};
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{Instrument, Level};
 
@@ -24,6 +25,7 @@ pub struct Node {
     limits: Limits,
     stats: NodeStats,
     users: Mutex<Users>,
+    closed: AtomicBool,
 }
 
 impl Node {
@@ -36,6 +38,7 @@ impl Node {
             limits,
             stats: NodeStats::default(),
             users: Mutex::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -153,21 +156,21 @@ impl Node {
         Ok(())
     }
 
-    /// Closes this node and then all below it that have no other user. An error does not stop
-    /// the rest from being closed; the first one is returned. See [`BlockDriver::close`].
+    /// Closes this node and then all below it that have no other parent; nobody can attach to it
+    /// from then on. An error does not stop the rest from being closed; the first one is returned.
+    /// See [`BlockDriver::close`]. A parent closes its edge instead, with [`Child::close`].
     pub async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
         let mut result = self.driver.close().await.map_err(|e| self.explain(e, "close", None));
         for child in self.driver.children() {
-            let shared = self.users_of(child) > 1;
-            if !shared {
-                result = result.and(Box::pin(child.close()).await);
-            }
+            result = result.and(child.close().await);
         }
         result
     }
 
-    fn users_of(&self, child: &Child) -> usize {
-        child.node().users().count()
+    /// Whether the node was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     fn explain(&self, error: Error, op: &'static str, range: Option<(u64, u64)>) -> Error {

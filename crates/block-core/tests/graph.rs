@@ -89,7 +89,7 @@ async fn one_writer_unless_all_agree() {
     assert_eq!(
         node.attach(WRITER, "c").unwrap_err().to_string(),
         "'c' cannot write to node 'disk': 'a' uses it and does not share writing (close the other \
-         user, or open it read-only)"
+         user first; readers may share, a writer is alone)"
     );
     drop(readers);
     let writer = node.attach(WRITER, "c").unwrap();
@@ -127,9 +127,9 @@ async fn parents_close_before_their_children_and_shared_ones_stay() {
     node.settle().await.unwrap();
     node.close().await.unwrap();
     assert_eq!(*log.lock().unwrap(), ["settle top", "settle low", "close top"]);
-    drop((other, node));
-    open(&graph, top).await.unwrap().close().await.unwrap();
-    assert_eq!(log.lock().unwrap().split_off(3), ["close top", "close low"]);
+    assert_eq!(node.attach(READER, "late").unwrap_err().kind().name(), "closed");
+    other.close().await.unwrap();
+    assert_eq!(log.lock().unwrap().split_off(3), ["close low"], "its last user closes it");
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
-//! Holding a zone for management.
+//! Holding zones for management.
 
 use crate::queue::Place;
 use crate::runner;
-use crate::sequencer::{Line, Sequencer, ZoneTarget};
+use crate::sequencer::{Sequencer, ZoneTarget};
 use block_core::Result;
+use std::ops::Range;
+use std::sync::PoisonError;
+use tokio::sync::oneshot;
 
 /// A zone that its holder has to itself: what was asked before has ended, what is asked later
 /// waits until this is dropped.
@@ -31,16 +34,28 @@ impl<T: ZoneTarget> ExclusiveZone<T> {
 
 impl<T: ZoneTarget> Drop for ExclusiveZone<T> {
     fn drop(&mut self) {
-        if let Ok(line) = self.sequencer.line(self.zone) {
-            let then = line.queue().end_exclusive(self.finished);
-            runner::carry_out(&self.sequencer.shared, self.zone, then);
-        }
+        end_hold(&self.sequencer, self.zone, self.finished);
     }
 }
 
 impl<T: ZoneTarget> Sequencer<T> {
+    /// Takes a place in the line of each zone of a range, at once and all together, so that two
+    /// parties whose ranges overlap never wait for each other.
+    ///
+    /// # Errors
+    /// `InvalidDevice` if there is no such zone.
+    pub fn line_up(&self, zones: Range<u64>) -> Result<Vec<Ticket<T>>> {
+        let together = &self.shared.lining_up;
+        let _together = together.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = |zone| {
+            let turn = self.line(zone)?.queue().request_exclusive();
+            Ok(Ticket { sequencer: self.clone(), zone, turn: Some(turn) })
+        };
+        zones.map(ticket).collect()
+    }
+
     /// Waits until everything asked of this zone before has ended, and holds back what comes
-    /// after. To hold several zones, take them in ascending order.
+    /// after. To hold several zones, take their places with [`line_up`](Self::line_up).
     ///
     /// # Errors
     /// What [`ZoneTarget::recover`] meets after work on the zone was dropped in the middle.
@@ -48,38 +63,54 @@ impl<T: ZoneTarget> Sequencer<T> {
     /// # Cancellation
     /// Safe: a dropped wait gives up its place in line.
     pub async fn exclusive(&self, zone: u64) -> Result<ExclusiveZone<T>> {
-        let line = self.line(zone)?;
-        let turn = line.queue().request_exclusive();
-        if let Some((place, woken)) = turn {
-            let wait = Wait { sequencer: self, line, zone, place };
+        let turn = self.line(zone)?.queue().request_exclusive();
+        Ticket { sequencer: self.clone(), zone, turn: Some(turn) }.wait().await
+    }
+}
+
+/// A place in the line of one zone. If it is dropped when its turn has come, the turn passes on.
+#[must_use]
+pub struct Ticket<T: ZoneTarget> {
+    sequencer: Sequencer<T>,
+    zone: u64,
+    /// `None` when the ticket was used. Within it `None` if its turn came at once.
+    turn: Option<Option<(Place, oneshot::Receiver<()>)>>,
+}
+
+impl<T: ZoneTarget> Ticket<T> {
+    /// Waits for the ticket's turn. Errors and cancellation as for [`Sequencer::exclusive`].
+    pub async fn wait(mut self) -> Result<ExclusiveZone<T>> {
+        if let Some(Some((_, woken))) = &mut self.turn {
             // Sent before it is dropped, unless the place is given up.
             let _ = woken.await;
-            std::mem::forget(wait);
         }
-        let hold = ExclusiveZone { sequencer: self.clone(), zone, finished: false };
-        let uncertain = line.queue().take_uncertain();
+        self.turn = None;
+        let (sequencer, zone) = (self.sequencer.clone(), self.zone);
+        let hold = ExclusiveZone { sequencer, zone, finished: false };
+        let uncertain = self.sequencer.line(zone)?.queue().take_uncertain();
         if uncertain {
             // If this fails or is dropped, so is the unfinished hold: the zone stays uncertain.
-            self.shared.target.recover(zone).await?;
+            self.sequencer.target().recover(zone).await?;
         }
         Ok(hold)
     }
 }
 
-/// A place in line. If it is dropped when its turn has just come, the turn passes on.
-struct Wait<'a, T: ZoneTarget> {
-    sequencer: &'a Sequencer<T>,
-    line: &'a Line,
-    zone: u64,
-    place: Place,
+impl<T: ZoneTarget> Drop for Ticket<T> {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        let still_waiting = turn.is_some_and(|(place, _)| {
+            self.sequencer.line(self.zone).is_ok_and(|l| l.queue().withdraw(place).is_some())
+        });
+        if !still_waiting {
+            end_hold(&self.sequencer, self.zone, true);
+        }
+    }
 }
 
-impl<T: ZoneTarget> Drop for Wait<'_, T> {
-    fn drop(&mut self) {
-        let withdrawn = self.line.queue().withdraw(self.place);
-        if withdrawn.is_none() {
-            let then = self.line.queue().end_exclusive(true);
-            runner::carry_out(&self.sequencer.shared, self.zone, then);
-        }
+fn end_hold<T: ZoneTarget>(sequencer: &Sequencer<T>, zone: u64, finished: bool) {
+    if let Ok(line) = sequencer.line(zone) {
+        let then = line.queue().end_exclusive(finished);
+        runner::carry_out(&sequencer.shared, zone, then);
     }
 }

@@ -32,6 +32,6 @@ mod sequencer;
 mod stats;
 
 pub use entry::Payload;
-pub use exclusive::ExclusiveZone;
+pub use exclusive::{ExclusiveZone, Ticket};
 pub use sequencer::{Aftermath, QueueLimits, Sequencer, ZoneTarget};
 pub use stats::QueueStats;

@@ -133,6 +133,13 @@ impl Queue {
         if batch.is_empty() { Next::Stop(self.pass_on()) } else { Next::Batch(batch) }
     }
 
+    /// Ends the runner's work unless a request from its own runtime is next.
+    pub(crate) fn hand_over(&mut self, runtime: Id) -> Option<Then> {
+        let next = self.waiting.first_key_value().map(|(_, waiting)| waiting);
+        let stays = matches!(next, Some(Waiting::Entry(entry)) if entry.runtime.id() == runtime);
+        (!stays).then(|| self.pass_on())
+    }
+
     /// The runner was dropped in the middle of its work, with its runtime: the requests from there
     /// are given back to be failed. Those from other runtimes go on there.
     pub(crate) fn abandon_runner(&mut self, gone: Id) -> (Vec<Entry>, Then) {

@@ -47,6 +47,13 @@ async fn run<T: ZoneTarget>(mut guard: RunnerGuard<T>) {
             Next::Batch(batch) => {
                 let turn = Turn { shared: &shared, line, zone };
                 turn.take(batch).await;
+                // Nobody may drive this runtime once its callers have their answers, so without
+                // further work from here the zone is given up before the next pause.
+                let left = line.queue().hand_over(guard.runtime);
+                if let Some(then) = left {
+                    guard.armed = false;
+                    return carry_out(&shared, zone, then);
+                }
             }
             Next::Stop(then) => {
                 guard.armed = false;

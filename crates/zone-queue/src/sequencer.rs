@@ -101,6 +101,8 @@ pub(crate) struct Shared<T> {
     pub(crate) limits: QueueLimits,
     pub(crate) stats: QueueStats,
     in_flight: InFlight,
+    /// Held for the moment in which places in several lines are taken.
+    pub(crate) lining_up: Mutex<()>,
 }
 
 impl<T> Shared<T> {
@@ -130,6 +132,7 @@ impl<T: ZoneTarget> Sequencer<T> {
                 limits,
                 stats: QueueStats::default(),
                 in_flight: InFlight::default(),
+                lining_up: Mutex::default(),
             }),
         }
     }

@@ -5,7 +5,7 @@ use crate::format::{
     HEADER_COPIES, Header, HeaderFault, PageFault, STATE_SLOTS, StatePage, TablePage, slot_of,
 };
 use crate::load::{
-    Slots, first_zone, newest, newest_state, read_headers, read_states, read_table,
+    Slots, beyond_the_end, first_zone, newest, newest_state, read_headers, read_states, read_table,
     readable_entries, usable_header, zones_in,
 };
 use block_core::{Child, RequestFlags, Result};
@@ -119,8 +119,9 @@ impl Check<'_> {
             let Some(fault) = fault else { continue };
             let mut done = None;
             if self.repair {
-                // Never newer than the one that counts.
-                let older = StatePage { sequence: older_in(slot, state.sequence), clean: false };
+                // Never newer than the one that counts; if none does, the numbers 0 and 1.
+                let older =
+                    StatePage { sequence: older_in(slot, state.sequence.max(2)), clean: false };
                 self.write(place, &older.encode(header.short_id())).await?;
                 done = Some("it was written again");
             }
@@ -149,6 +150,16 @@ impl Check<'_> {
                 None => self.lost_page(header, number, slots).await?,
             };
             entries.extend(good.entries);
+        }
+        if let Some(zone) = beyond_the_end(header, &entries) {
+            self.found(
+                format!(
+                    "zone {zone} claims data behind {:#x}, where the file ends",
+                    header.file_length
+                ),
+                "the image cannot be opened; nothing was changed",
+                None,
+            );
         }
         if let Err(kind) = ZoneModel::restore(header.geometry, entries) {
             self.found(

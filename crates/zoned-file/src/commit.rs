@@ -5,7 +5,7 @@
 use crate::device::Device;
 use crate::format::{ENTRIES_PER_PAGE, STATE_SLOTS, StatePage, TablePage, slot_of};
 use block_core::{IoBuf, IoVec, RequestFlags, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,8 +24,13 @@ pub(crate) struct Table {
     pub(crate) state: StatePage,
     /// The state page was written and not yet flushed.
     state_pending: bool,
+    /// A write of the state page was begun and did not succeed: which one counts is unknown.
+    state_unsure: bool,
     /// A commit was dropped in the middle: what it wrote may still be on its way.
     in_doubt: bool,
+    /// Pages that a commit wrote and did not finish: their other slot may hold what was never
+    /// adopted, and would count after a crash.
+    unfinished: BTreeSet<usize>,
     /// Flushes up to this number were served, with this result.
     served: u64,
     served_result: Result<()>,
@@ -44,7 +49,9 @@ impl Table {
             unequal,
             state,
             state_pending: false,
+            state_unsure: false,
             in_doubt: false,
+            unfinished: BTreeSet::new(),
             served: 0,
             served_result: Ok(()),
         }
@@ -52,6 +59,11 @@ impl Table {
 
     pub(crate) fn entry(&self, zone: u64) -> Option<SavedZone> {
         self.entries.get(usize::try_from(zone).ok()?).copied()
+    }
+
+    /// Whether the medium says for certain that the zone is empty.
+    pub(crate) fn is_empty_for_certain(&self, zone: u64) -> bool {
+        self.entry(zone) == Some(SavedZone::EMPTY) && !self.unfinished.contains(&page_of(zone))
     }
 }
 
@@ -93,6 +105,8 @@ impl Device {
         let mut table = Arc::clone(&self.table).lock_owned().await;
         if table.in_doubt {
             self.child.settle().await?;
+            // It took the marks of changed pages with it.
+            self.dirty.iter().for_each(|d| d.store(true, Ordering::Release));
             table.in_doubt = false;
         }
         Ok(Commit { device: self, table })
@@ -152,6 +166,7 @@ impl Commit<'_> {
             return Ok(());
         }
         // Steps 3 and 4.
+        self.table.unfinished.extend(pages.iter().map(|p| p.number));
         self.write_pages(&pages).await?;
         self.flush_child().await?;
         self.adopt(pages, true);
@@ -171,6 +186,7 @@ impl Commit<'_> {
     ) -> Vec<NewPage> {
         let mut numbers: Vec<usize> = dirty.to_vec();
         numbers.extend(changes.keys().map(|zone| page_of(*zone)));
+        numbers.extend(&self.table.unfinished);
         numbers.sort_unstable();
         numbers.dedup();
         let fresh = |number: usize| {
@@ -185,7 +201,8 @@ impl Commit<'_> {
             let same = zones.zip(&entries).all(|(z, e)| self.table.entry(z) == Some(*e));
             let sequence = self.table.sequences.get(number).copied().unwrap_or(0);
             let page = TablePage { sequence: sequence.wrapping_add(1), entries };
-            (!same).then_some(NewPage { number, page })
+            let finished = !self.table.unfinished.contains(&number);
+            (!same || !finished).then_some(NewPage { number, page })
         };
         numbers.into_iter().filter_map(fresh).collect()
     }
@@ -225,6 +242,7 @@ impl Commit<'_> {
             if let Some(sequence) = self.table.sequences.get_mut(number) {
                 *sequence = page.sequence;
             }
+            self.table.unfinished.remove(&number);
             if let Some(unequal) = self.table.unequal.get_mut(number) {
                 *unequal = changed;
             }
@@ -236,8 +254,10 @@ impl Commit<'_> {
         let bytes = state.encode(self.device.header.short_id());
         let [even, odd] = STATE_SLOTS;
         let place = if slot_of(state.sequence) == 0 { even } else { odd };
+        self.table.state_unsure = true;
         self.device.child.write(place, aligned(&bytes), RequestFlags::empty()).await?;
         self.table.state = state;
+        self.table.state_unsure = false;
         self.table.state_pending = true;
         Ok(())
     }
@@ -247,7 +267,7 @@ impl Commit<'_> {
         self.run(BTreeMap::new(), true).await?;
         let unequal = self.table.unequal.iter().enumerate().filter(|(_, u)| **u);
         let numbers: Vec<usize> = unequal.map(|(number, _)| number).collect();
-        if numbers.is_empty() && self.table.state.clean {
+        if numbers.is_empty() && self.table.state.clean && !self.table.state_unsure {
             return Ok(());
         }
         self.table.in_doubt = true;

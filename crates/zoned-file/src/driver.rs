@@ -21,7 +21,12 @@ pub struct ZonedFile {
 impl ZonedFile {
     pub(crate) fn new(device: Arc<Device>, read_only: bool) -> Self {
         let zones = usize::try_from(device.geometry().nr_zones()).unwrap_or(usize::MAX);
-        let queues = Sequencer::new(Arc::clone(&device), zones, QueueLimits::default());
+        let mut limits = QueueLimits::default();
+        let largest = u64::from(device.child.limits().max_transfer);
+        if largest != 0 {
+            limits.max_batch_bytes = limits.max_batch_bytes.min(largest);
+        }
+        let queues = Sequencer::new(Arc::clone(&device), zones, limits);
         Self { device, queues, read_only }
     }
 
@@ -34,7 +39,7 @@ impl ZonedFile {
         if self.read_only {
             return Err(ErrorKind::ReadOnly.into());
         }
-        manage::set_condition(self.queues.clone(), zone, to).await
+        manage::set_condition(&self.queues, zone, to).await
     }
 
     /// What the queues of the zones counted.
@@ -148,7 +153,7 @@ impl BlockDriver for ZonedFile {
 
     async fn discard(&self, _: u64, _: u64) -> Result<()> {
         Err(ErrorKind::Unsupported(
-            "host-managed zoned devices take no discards; reset whole zones instead".to_owned(),
+            "a zoned device takes no discards; reset sequential zones, write zeroes to conventional ones".to_owned(),
         )
         .into())
     }
@@ -202,7 +207,7 @@ impl ZonedDriver for ZonedFile {
 
     async fn manage_zones(&self, op: ZoneOp, offset: u64, len: u64) -> Result<()> {
         let zones = self.device.geometry().zone_range(offset, len)?;
-        manage::manage(self.queues.clone(), op, zones).await
+        manage::manage(&self.queues, op, zones).await
     }
 
     async fn append(&self, zone_start: u64, bufs: IoVec, flags: RequestFlags) -> Result<u64> {

@@ -8,7 +8,7 @@ use crate::format::{
 };
 use block_core::{Child, ErrorKind, IoBufMut, IoVecMut, Node, Result};
 use std::sync::Arc;
-use zone_model::{SavedZone, ZoneModel};
+use zone_model::{SavedCondition, SavedZone, ZoneModel};
 
 /// Pages read in one piece.
 const READ_PAGES: u64 = 256;
@@ -21,9 +21,16 @@ pub(crate) type HeaderCopies = [Result<Header, HeaderFault>; 2];
 
 /// Opens the image on a node.
 ///
+/// For writing, everything that is there is made durable first: a process that was killed may have
+/// left writes that the medium still holds in its cache. What is read here must not be lost once
+/// something was built upon it.
+///
 /// # Errors
 /// `InvalidImage`, saying what is wrong and what can be done.
 pub(crate) async fn load(child: Child) -> Result<Arc<Device>> {
+    if child.needs().write {
+        child.flush().await?;
+    }
     let header = usable_header(&read_headers(&child).await?, &child)?;
     let state = newest_state(&read_states(&child, &header).await?);
     let mut entries = Vec::new();
@@ -53,7 +60,24 @@ pub(crate) async fn load(child: Child) -> Result<Arc<Device>> {
         unequal.push(!equal);
     }
     let model = ZoneModel::restore(header.geometry, entries.iter().copied())?;
+    if let Some(zone) = beyond_the_end(&header, &entries) {
+        return Err(ErrorKind::InvalidImage(format!(
+            "zone {zone} claims data behind {:#x}, where the file ends",
+            header.file_length
+        ))
+        .into());
+    }
     Ok(Device::new(child, header, model, Table::new(entries, sequences, unequal, state)))
+}
+
+/// The first zone whose data would lie behind the end of the file.
+pub(crate) fn beyond_the_end(header: &Header, entries: &[SavedZone]) -> Option<u64> {
+    let beyond = |zone: u64, entry: &SavedZone| {
+        let start = header.geometry.span(zone).map_or(0, |span| span.start);
+        let end = header.layout.data(start.saturating_add(entry.written));
+        entry.written > 0 && end > header.file_length
+    };
+    (0..).zip(entries).find(|(zone, entry)| beyond(*zone, entry)).map(|(zone, _)| zone)
 }
 
 /// Reads both copies of the header.
@@ -70,14 +94,15 @@ pub(crate) fn usable_header(copies: &HeaderCopies, node: &Node) -> Result<Header
         [Ok(_), Ok(_)] => {
             return invalid("the two copies of the header are of different images".to_owned());
         }
+        // A version above this program's beside a good copy is damage: an image has one version.
+        [Ok(header), Err(fault)] | [Err(fault), Ok(header)] => {
+            tracing::warn!(%fault, "a copy of the header is damaged; run `zblk check --repair`");
+            *header
+        }
         [_, Err(HeaderFault::NewerVersion(v))] | [Err(HeaderFault::NewerVersion(v)), _] => {
             return invalid(format!(
                 "the image has format version {v}, which is newer than this program; update zblk"
             ));
-        }
-        [Ok(header), Err(fault)] | [Err(fault), Ok(header)] => {
-            tracing::warn!(%fault, "a copy of the header is damaged; run `zblk check --repair`");
-            *header
         }
         [Err(HeaderFault::Page(PageFault::Magic)), Err(HeaderFault::Page(PageFault::Magic))] => {
             return invalid(
@@ -183,8 +208,11 @@ pub(crate) fn readable_entries(header: &Header, page: u64) -> Vec<SavedZone> {
     let zones = first..first.saturating_add(zones_in(header, page));
     zones
         .map(|zone| match header.geometry.span(zone) {
-            Some(span) if span.zone_type.is_sequential() => {
-                SavedZone { written: span.capacity, condition: zone_model::SavedCondition::Full }
+            Some(span)
+                if span.zone_type.is_sequential()
+                    && header.layout.data(span.writable_end()) <= header.file_length =>
+            {
+                SavedZone { written: span.capacity, condition: SavedCondition::Full }
             }
             _ => SavedZone::EMPTY,
         })

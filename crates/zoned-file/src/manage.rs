@@ -6,68 +6,82 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use zone_model::{SavedCondition, SavedZone};
-use zone_queue::{ExclusiveZone, Sequencer};
+use zone_queue::{ExclusiveZone, Sequencer, Ticket};
 
 /// Carries a management operation out, with the zones of the range to itself.
-pub(crate) async fn manage(queues: Sequencer<Device>, op: ZoneOp, zones: Range<u64>) -> Result<()> {
+///
+/// The places in line are taken at the first poll; from then on the work is done even if the
+/// caller goes away.
+pub(crate) async fn manage(
+    queues: &Sequencer<Device>,
+    op: ZoneOp,
+    zones: Range<u64>,
+) -> Result<()> {
     let device = Arc::clone(queues.target());
-    device
-        .unstoppable(async move {
-            let device = queues.target();
-            let holds = hold(&queues, zones.clone()).await?;
-            let result = match op {
-                ZoneOp::Open | ZoneOp::Close => device.model().manage(op, zones).map(drop),
-                ZoneOp::Finish => return release(holds, finish(device, zones).await),
-                ZoneOp::Reset => return release(holds, reset(device, zones).await),
-            };
-            release(holds, result.map_err(Into::into))
-        })
-        .await
+    let places = line_up(queues, zones.clone())?;
+    let work = async move {
+        let holds = wait(places).await?;
+        let result = match op {
+            ZoneOp::Open | ZoneOp::Close => {
+                device.model().manage(op, zones).map(drop).map_err(Into::into)
+            }
+            ZoneOp::Finish => finish(&device, zones).await,
+            ZoneOp::Reset => reset(&device, zones).await,
+        };
+        holds.into_iter().for_each(ExclusiveZone::finished);
+        result
+    };
+    queues.target().unstoppable(work).await
 }
 
 /// Puts a zone into a condition by force. See [`ZonedFile::set_zone_condition`].
 ///
 /// [`ZonedFile::set_zone_condition`]: crate::ZonedFile::set_zone_condition
 pub(crate) async fn set_condition(
-    queues: Sequencer<Device>,
+    queues: &Sequencer<Device>,
     zone: u64,
     to: ZoneCondition,
 ) -> Result<()> {
+    let saved_as = match to {
+        ZoneCondition::ReadOnly => SavedCondition::ReadOnly,
+        ZoneCondition::Offline => SavedCondition::Offline,
+        other => {
+            return Err(ErrorKind::InvalidOption(format!(
+                "a zone cannot be made {other} by force: read-only and offline can"
+            ))
+            .into());
+        }
+    };
     let device = Arc::clone(queues.target());
-    device
-        .unstoppable(async move {
-            let device = queues.target();
-            let saved_as = match to {
-                ZoneCondition::ReadOnly => SavedCondition::ReadOnly,
-                ZoneCondition::Offline => SavedCondition::Offline,
-                other => {
-                    return Err(ErrorKind::InvalidOption(format!(
-                        "a zone cannot be made {other} by force: read-only and offline can"
-                    ))
-                    .into());
-                }
-            };
-            let holds = hold(&queues, zone..zone.saturating_add(1)).await?;
-            let result = force(device, zone, to, saved_as).await;
-            release(holds, result)
-        })
-        .await
+    let Some(span) = device.geometry().span(zone) else {
+        return Err(ErrorKind::OutOfRange { length: device.geometry().size() }.into());
+    };
+    if !span.zone_type.is_sequential() {
+        let zone = ZoneId { index: zone, start: span.start };
+        return Err(ErrorKind::ConventionalZone { zone }.into());
+    }
+    let places = line_up(queues, zone..zone.saturating_add(1))?;
+    let work = async move {
+        let holds = wait(places).await?;
+        let result = force(&device, zone, to, saved_as).await;
+        holds.into_iter().for_each(ExclusiveZone::finished);
+        result
+    };
+    queues.target().unstoppable(work).await
 }
 
-/// Takes the sequential zones of a range, in ascending order, so that two that overlap never wait
-/// for each other.
-async fn hold(queues: &Sequencer<Device>, zones: Range<u64>) -> Result<Vec<ExclusiveZone<Device>>> {
+/// Takes places in the lines of the sequential zones of a range.
+fn line_up(queues: &Sequencer<Device>, zones: Range<u64>) -> Result<Vec<Ticket<Device>>> {
     let first = zones.start.max(queues.target().geometry().conventional());
-    let mut holds = Vec::new();
-    for zone in first..zones.end {
-        holds.push(queues.exclusive(zone).await?);
+    queues.line_up(first..zones.end.max(first))
+}
+
+async fn wait(places: Vec<Ticket<Device>>) -> Result<Vec<ExclusiveZone<Device>>> {
+    let mut holds = Vec::with_capacity(places.len());
+    for place in places {
+        holds.push(place.wait().await?);
     }
     Ok(holds)
-}
-
-fn release(holds: Vec<ExclusiveZone<Device>>, result: Result<()>) -> Result<()> {
-    holds.into_iter().for_each(ExclusiveZone::finished);
-    result
 }
 
 async fn finish(device: &Arc<Device>, zones: Range<u64>) -> Result<()> {
@@ -87,7 +101,7 @@ async fn finish(device: &Arc<Device>, zones: Range<u64>) -> Result<()> {
 async fn reset(device: &Arc<Device>, zones: Range<u64>) -> Result<()> {
     let changed = device.model().check_manage(ZoneOp::Reset, zones)?;
     let mut commit = device.commit().await?;
-    let committed = |zone: &u64| commit.table().entry(*zone) != Some(SavedZone::EMPTY);
+    let committed = |zone: &u64| !commit.table().is_empty_for_certain(*zone);
     let entries: BTreeMap<u64, SavedZone> =
         changed.iter().filter(|z| committed(z)).map(|z| (*z, SavedZone::EMPTY)).collect();
     commit.run(entries, false).await?;
@@ -134,13 +148,6 @@ async fn force(
     to: ZoneCondition,
     saved_as: SavedCondition,
 ) -> Result<()> {
-    let Some(span) = device.geometry().span(zone) else {
-        return Err(ErrorKind::OutOfRange { length: device.geometry().size() }.into());
-    };
-    if !span.zone_type.is_sequential() {
-        let zone = ZoneId { index: zone, start: span.start };
-        return Err(ErrorKind::ConventionalZone { zone }.into());
-    }
     let written = device.model().written(zone).unwrap_or(0);
     let mut commit = device.commit().await?;
     let entry = BTreeMap::from([(zone, SavedZone { written, condition: saved_as })]);

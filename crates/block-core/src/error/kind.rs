@@ -127,6 +127,14 @@ pub enum ErrorKind {
         /// The limit.
         limit: u64,
     },
+    /// A request asks for more memory than one request may take.
+    #[error("a request of {given:#x} bytes is larger than the limit of {limit:#x}")]
+    RequestTooLarge {
+        /// Length of the request.
+        given: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The image, device or node is in use by somebody who does not share it.
     #[error("{0}")]
     Busy(String),
@@ -171,6 +179,7 @@ impl ErrorKind {
             Self::ZoneOffline { .. } => "zone-offline",
             Self::InvalidTransition { .. } => "invalid-transition",
             Self::AppendTooLarge { .. } => "append-too-large",
+            Self::RequestTooLarge { .. } => "request-too-large",
             Self::Busy(_) => "busy",
             Self::InvalidImage(_) => "invalid-image",
             Self::InvalidOption(_) => "invalid-option",
@@ -191,6 +200,7 @@ impl ErrorKind {
             | Self::OutOfRange { .. }
             | Self::ZoneBoundary { .. }
             | Self::AppendTooLarge { .. }
+            | Self::RequestTooLarge { .. }
             | Self::InvalidOption(_) => errno::EINVAL,
             Self::ConventionalZone { .. }
             | Self::WritePointerMismatch { .. }
@@ -224,7 +234,8 @@ impl ErrorKind {
             Self::ZoneOffline { .. } => "its data is gone; use another zone",
             Self::InvalidTransition { .. } => "look at the zone's condition with a report first",
             Self::AppendTooLarge { .. } => "split the append",
-            Self::Busy(_) => "close the other user, or open it read-only",
+            Self::RequestTooLarge { .. } => "split the request",
+            Self::Busy(_) => "close the other user first; readers may share, a writer is alone",
             Self::Closed => "open it again",
             Self::NoSpace(_) => "free space below, then try again",
             Self::InvalidImage(_)

@@ -24,6 +24,13 @@ pub(crate) const fn slot_of(sequence: u64) -> usize {
     if sequence.is_multiple_of(2) { 0 } else { 1 }
 }
 
+/// Reads a sequence number. No image lives long enough to reach the numbers that are refused; one
+/// that claims them could never be written again.
+pub(crate) fn read_sequence(fields: &mut Decoder<'_>) -> Result<u64, PageFault> {
+    let sequence = fields.u64();
+    if sequence > u64::MAX / 2 { Err(PageFault::Content) } else { Ok(sequence) }
+}
+
 /// A page being written.
 pub(crate) struct Encoder(Vec<u8>);
 

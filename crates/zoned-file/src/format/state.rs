@@ -1,6 +1,6 @@
 //! The state page: whether the image was closed cleanly.
 
-use super::page::{Decoder, Encoder, PageFault, slot_of};
+use super::page::{Decoder, Encoder, PageFault, read_sequence, slot_of};
 
 const MAGIC: &[u8; 8] = b"ZBLKSTAT";
 const CLEAN: u64 = 1;
@@ -25,7 +25,7 @@ impl StatePage {
         if fields.u64() != short_id {
             return Err(PageFault::Image);
         }
-        let sequence = fields.u64();
+        let sequence = read_sequence(&mut fields)?;
         if slot_of(sequence) != slot {
             return Err(PageFault::Place);
         }
