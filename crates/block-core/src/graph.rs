@@ -120,7 +120,8 @@ impl Graph {
                 )));
             };
             let factory = self.0.registry.find(&driver)?;
-            let cache: CacheOptions = common.cache.unwrap_or_default().typed(&driver)?;
+            let cache: CacheOptions =
+                common.cache.unwrap_or_default().typed_within(&driver, "cache")?;
             let inherited = Inherited {
                 read_only: common.read_only.map_or(inherited.read_only, |o| o.0),
                 cache_direct: cache.direct.map_or(inherited.cache_direct, |o| o.0),

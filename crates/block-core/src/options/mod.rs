@@ -72,7 +72,12 @@ impl Options {
     /// # Errors
     /// [`InvalidOption`](crate::ErrorKind::InvalidOption), naming the key and `driver`.
     pub fn typed<T: DeserializeOwned>(&self, driver: &str) -> Result<T> {
-        typed::from_map(&self.0, driver)
+        typed::from_map(&self.0, driver, "")
+    }
+
+    /// As [`typed`](Self::typed), for options nested under a key, which messages then name.
+    pub(crate) fn typed_within<T: DeserializeOwned>(&self, driver: &str, key: &str) -> Result<T> {
+        typed::from_map(&self.0, driver, &format!("{key}."))
     }
 
     /// The value of an option, as it was given.

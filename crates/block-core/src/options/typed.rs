@@ -25,11 +25,16 @@ impl<'de> Deserialize<'de> for ChildSpec {
     }
 }
 
-pub(super) fn from_map<T: DeserializeOwned>(map: &Map<String, Value>, driver: &str) -> Result<T> {
+/// `prefix` is what stands before the keys in the whole, for example `cache.`.
+pub(super) fn from_map<T: DeserializeOwned>(
+    map: &Map<String, Value>,
+    driver: &str,
+    prefix: &str,
+) -> Result<T> {
     let known = field_names::<T>();
     for key in map.keys() {
         if !known.contains(&key.as_str()) {
-            return Err(unknown_key(driver, key, known));
+            return Err(unknown_key(driver, prefix, key, known));
         }
     }
     // One key at a time would lose required keys, so the whole map is read at once; to name the
@@ -46,20 +51,23 @@ pub(super) fn from_map<T: DeserializeOwned>(map: &Map<String, Value>, driver: &s
         let message =
             error.to_string().replace("missing field `", "missing option `").replace('`', "'");
         ErrorKind::InvalidOption(match key {
-            Some((key, value)) => format!("driver '{driver}', option '{key}' = {value}: {message}"),
+            Some((key, value)) => {
+                format!("driver '{driver}', option '{prefix}{key}' = {value}: {message}")
+            }
             None => format!("driver '{driver}': {message}"),
         })
         .into()
     })
 }
 
-fn unknown_key(driver: &str, key: &str, known: &[&str]) -> crate::Error {
+fn unknown_key(driver: &str, prefix: &str, key: &str, known: &[&str]) -> crate::Error {
     let hint = match nearest(key, known.iter().copied()) {
-        Some(name) => format!("did you mean '{name}'?"),
+        Some(name) => format!("did you mean '{prefix}{name}'?"),
         None if known.is_empty() => "it takes no options of its own".to_owned(),
         None => format!("it takes {}", known.join(", ")),
     };
-    ErrorKind::InvalidOption(format!("driver '{driver}' has no option '{key}'; {hint}")).into()
+    ErrorKind::InvalidOption(format!("driver '{driver}' has no option '{prefix}{key}'; {hint}"))
+        .into()
 }
 
 /// The candidate that a mistyped word most likely meant, if any is near enough.
