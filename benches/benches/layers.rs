@@ -3,16 +3,19 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use block_backend::{BlockBackend, IoBuf, IoVec, RequestFlags};
+use block_backend::{BlockBackend, IoBuf, IoVec, RequestFlags, standard_drivers};
+use block_core::graph::{Graph, Inherited};
+use block_core::{ImageSpec, Node};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// `null` with so many nodes in all.
-fn open(runtime: &Runtime, nodes: usize) -> BlockBackend {
+/// The options of `null` with so many nodes in all.
+fn image(nodes: usize) -> String {
     let above = "driver=raw,".to_owned();
     let prefix = |depth: usize| "file.".repeat(depth);
     let mut image = String::new();
@@ -20,7 +23,17 @@ fn open(runtime: &Runtime, nodes: usize) -> BlockBackend {
         image += &format!("{}{above}", prefix(depth));
     }
     image += &format!("{0}driver=null,{0}size=1G,{0}read-zeroes=off", prefix(nodes - 1));
-    runtime.block_on(BlockBackend::open(&image)).unwrap()
+    image
+}
+
+fn open(runtime: &Runtime, nodes: usize) -> BlockBackend {
+    runtime.block_on(BlockBackend::open(&image(nodes))).unwrap()
+}
+
+fn open_node(runtime: &Runtime, nodes: usize) -> Arc<Node> {
+    let spec = ImageSpec::parse(&image(nodes)).unwrap();
+    let graph = Graph::new(standard_drivers());
+    runtime.block_on(graph.open(&spec, Inherited::default())).unwrap()
 }
 
 fn layers(c: &mut Criterion) {
@@ -36,6 +49,7 @@ fn layers(c: &mut Criterion) {
                 buf = Some(runtime.block_on(disk.read_buf(4096, mine)).unwrap());
             });
         });
+        let node = open_node(&runtime, nodes);
         let data = IoBuf::zeroed(4096);
         group.bench_function(BenchmarkId::new("write 4 KiB", nodes), |b| {
             b.iter(|| runtime.block_on(disk.write(4096, data.clone())).unwrap());
@@ -47,7 +61,7 @@ fn layers(c: &mut Criterion) {
                 runtime.block_on(async {
                     for _ in 0..1000 {
                         let bufs = IoVec::from(data.clone());
-                        disk.root().write(4096, bufs, RequestFlags::empty()).await.unwrap();
+                        node.write(4096, bufs, RequestFlags::empty()).await.unwrap();
                     }
                 });
             });

@@ -4,7 +4,8 @@ use crate::builder::BackendBuilder;
 use crate::gate::{Gate, Pass};
 use crate::validate::Bounds;
 use block_core::{
-    BufferPool, Child, ErrorKind, IoBufMut, IoVec, IoVecMut, Limits, Node, RequestFlags, Result,
+    BufferPool, Child, ErrorKind, IoBufMut, IoVec, IoVecMut, Limits, Node, NodeView, RequestFlags,
+    Result,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -80,9 +81,9 @@ impl BlockBackend {
         self.0.root.length()
     }
 
-    /// The graph's root: names, drivers, children, and counters.
-    pub fn root(&self) -> &Node {
-        &self.0.root
+    /// The graph's root, to look at: names, drivers, children, and counters.
+    pub fn root(&self) -> NodeView<'_> {
+        NodeView::new(&self.0.root)
     }
 
     /// An aligned buffer from the graph's pool. Its content is unspecified.

@@ -5,10 +5,13 @@ use block_core::graph::{Graph, Inherited};
 use block_core::{ChildNeeds, ChildRole, ImageSpec, Node, Registry, Result};
 use std::sync::Arc;
 
-/// The drivers that this crate brings: `file`, `raw`, `zoned-file`, `null`.
+/// The drivers that this crate brings: `file`, `host_device`, `zoned_host_device`, `raw`,
+/// `zoned-file`, `null`.
 pub fn standard_drivers() -> Registry {
     Registry::new()
         .with(file_posix::file())
+        .with(file_posix::host_device())
+        .with(file_posix::zoned_host_device())
         .with(raw_format::raw())
         .with(zoned_file::zoned_file())
         .with(null_driver::null())

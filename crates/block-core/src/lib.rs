@@ -14,6 +14,7 @@ pub mod node;
 pub mod options;
 pub mod registry;
 pub mod stats;
+pub mod view;
 pub mod zone;
 
 pub use buffer::{BUFFER_ALIGNMENT, BufferPool, IoBuf, IoBufMut, IoVec, IoVecMut};
@@ -29,4 +30,5 @@ pub use node::Node;
 pub use options::{ByteSize, ChildSpec, ImageSpec, OnOff, Options, parse_size};
 pub use registry::{ContentClaim, DriverFactory, PathClaim, Registry};
 pub use stats::{NodeStats, OpKind, OpStats};
+pub use view::NodeView;
 pub use zone::{Zone, ZoneCondition, ZoneId, ZoneOp, ZoneType, ZonedLimits, ZonedModel};

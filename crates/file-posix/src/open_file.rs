@@ -7,6 +7,7 @@ use crate::alignment::Alignment;
 use crate::durability::Durability;
 use crate::sys;
 use block_core::BufferPool;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,6 +40,8 @@ pub(crate) struct OpenFile {
     pub no_zero_range: Missing,
     /// The file's size in bytes, as far as this node changed it.
     size: Arc<AtomicU64>,
+    /// It is a device: it ends where it ends.
+    fixed_size: bool,
 }
 
 impl OpenFile {
@@ -60,6 +63,30 @@ impl OpenFile {
             no_punch_hole: Missing::default(),
             no_zero_range: Missing::default(),
             size: Arc::new(AtomicU64::new(size)),
+            fixed_size: false,
+        }
+    }
+
+    /// As [`new`](Self::new), for a device, whose size nobody changes.
+    pub(crate) fn of_device(
+        fd: OwnedFd,
+        locked: bool,
+        alignment: Alignment,
+        size: u64,
+        pool: BufferPool,
+    ) -> Self {
+        let mut file = Self::new(fd, locked, alignment, size, pool);
+        file.fixed_size = true;
+        file
+    }
+
+    /// What a read or write gave. A device that was removed has no bytes any more: a read of it
+    /// finds its end, and a write no space.
+    pub(crate) fn transferred(&self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Ok(0) if self.fixed_size => Err(removed()),
+            Err(e) if self.fixed_size && e.kind() == io::ErrorKind::StorageFull => Err(removed()),
+            result => result,
         }
     }
 
@@ -88,6 +115,12 @@ impl OpenFile {
         self.size.store(size, Ordering::Release);
         self.durability.changed();
     }
+}
+
+/// The error of a device that is there no more.
+pub(crate) fn removed() -> io::Error {
+    const ENODEV: i32 = 19;
+    io::Error::from_raw_os_error(ENODEV)
 }
 
 impl Drop for OpenFile {

@@ -2,7 +2,7 @@
 
 use crate::text::byte_size;
 use block_backend::BlockBackend;
-use block_core::{Node, OpKind};
+use block_core::{NodeView, OpKind};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -69,9 +69,9 @@ pub(crate) fn stats(backend: &BlockBackend, out: &mut dyn Write) -> io::Result<(
 
 /// Calls `show` for a node and all below it, with their depth.
 fn each_node(
-    node: &Node,
+    node: NodeView<'_>,
     depth: usize,
-    show: &mut dyn FnMut(&Node, usize) -> io::Result<()>,
+    show: &mut dyn FnMut(NodeView<'_>, usize) -> io::Result<()>,
 ) -> io::Result<()> {
     show(node, depth)?;
     node.children()

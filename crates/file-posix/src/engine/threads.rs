@@ -21,7 +21,7 @@ fn read_all(file: Arc<OpenFile>, offset: u64, bufs: IoVecMut) -> Result<IoVecMut
     let mut reading = Reading::new(&file.pool, file.alignment, offset, bufs);
     while let Some(call) = reading.next_call() {
         let result = sys::preadv(file.fd(), call.target, call.at, call.offset);
-        reading.completed(result)?;
+        reading.completed(file.transferred(result))?;
     }
     Ok(reading.finish())
 }
@@ -61,7 +61,7 @@ fn make_writes(file: &OpenFile, writing: &mut Writing, durable: bool) -> Result<
         } else {
             plain()
         };
-        writing.completed(result)?;
+        writing.completed(file.transferred(result))?;
     }
     Ok(Durable(durable))
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// A node on a regular file.
 #[derive(Debug)]
-pub(super) struct FileDriver {
+pub(crate) struct FileDriver {
     /// `None` after the close.
     file: RwLock<Option<Arc<OpenFile>>>,
     engine: Engine,
@@ -32,7 +32,7 @@ pub(super) struct Running<'a> {
 }
 
 impl FileDriver {
-    pub(super) fn new(file: OpenFile, engine: Engine, read_only: bool) -> Self {
+    pub(crate) fn new(file: OpenFile, engine: Engine, read_only: bool) -> Self {
         let limits = Limits {
             block_size: file.alignment.request.max(512),
             request_alignment: file.alignment.request,
@@ -51,7 +51,7 @@ impl FileDriver {
         }
     }
 
-    fn open_file(&self) -> Result<Arc<OpenFile>> {
+    pub(crate) fn open_file(&self) -> Result<Arc<OpenFile>> {
         let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
         file.clone().ok_or_else(|| ErrorKind::Closed.into())
     }

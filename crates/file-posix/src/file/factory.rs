@@ -72,7 +72,7 @@ struct FileOptions {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Aio {
+pub(crate) enum Aio {
     #[default]
     Auto,
     Threads,
@@ -80,7 +80,7 @@ enum Aio {
 }
 
 impl Aio {
-    fn engine(self) -> Result<Engine> {
+    pub(crate) fn engine(self) -> Result<Engine> {
         match self {
             Self::Auto | Self::Threads => Ok(Engine::Threads),
             Self::IoUring => Err(invalid(

@@ -12,7 +12,7 @@ pub(super) fn is_device(found: FileType) -> bool {
 }
 
 /// What a path's type is, before anything is opened: opening a device can already do something.
-pub(super) fn of_type(found: FileType) -> FileKind {
+pub(crate) fn of_type(found: FileType) -> FileKind {
     if found.is_file() {
         FileKind::Regular
     } else if found.is_dir() {

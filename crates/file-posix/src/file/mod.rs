@@ -4,10 +4,10 @@
 //! besides the open file. How each request fails and what it costs is told at [`file`].
 
 mod create;
-mod driver;
-mod factory;
-mod kind;
-mod open;
+pub(crate) mod driver;
+pub(crate) mod factory;
+pub(crate) mod kind;
+pub(crate) mod open;
 mod zeroes;
 
 pub use create::create;

@@ -50,7 +50,7 @@ fn open_regular(path: &Path, name: &str, how: How) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-pub(super) fn stat(fd: BorrowedFd<'_>, name: &str) -> Result<sys::Stat> {
+pub(crate) fn stat(fd: BorrowedFd<'_>, name: &str) -> Result<sys::Stat> {
     sys::stat(fd).map_err(|e| described(&format!("cannot look at '{name}'"), e))
 }
 
@@ -69,7 +69,7 @@ fn explain_open(name: &str, how: How, error: io::Error) -> Error {
 
 /// Locks the whole file against other processes and nodes. `otherwise` is what to do where files
 /// cannot be locked.
-pub(super) fn lock(fd: BorrowedFd<'_>, name: &str, mode: LockMode, otherwise: &str) -> Result<()> {
+pub(crate) fn lock(fd: BorrowedFd<'_>, name: &str, mode: LockMode, otherwise: &str) -> Result<()> {
     let Err(error) = sys::try_lock(fd, mode) else {
         return Ok(());
     };
@@ -85,6 +85,6 @@ pub(super) fn lock(fd: BorrowedFd<'_>, name: &str, mode: LockMode, otherwise: &s
     })
 }
 
-pub(super) fn busy(name: &str, why: &str) -> Error {
+pub(crate) fn busy(name: &str, why: &str) -> Error {
     ErrorKind::Busy(format!("'{name}' is in use: {why}")).into()
 }

@@ -5,19 +5,28 @@
 //! it has none. This is the one module that may contain unsafe code.
 #![allow(unsafe_code)]
 
+mod block;
 mod descriptor;
 mod iov;
 mod lock;
+mod nvme;
 mod space;
 mod statx;
 mod transfer;
+mod zones;
 
+pub(crate) use block::{
+    block_device_size, device_numbers, discard_blocks, is_read_only, logical_block_size,
+    open_block_device, physical_block_size, zone_count,
+};
 pub(crate) use descriptor::{Access, FileKind, Stat, clear_nonblock, create_new, open, stat};
 pub(crate) use iov::Cursor;
 pub(crate) use lock::{LockMode, conflicting_lock, try_lock, unlock};
+pub(crate) use nvme::{namespace_id, zone_append};
 pub(crate) use space::{Allocate, fallocate, fdatasync, fsync, ftruncate};
 pub(crate) use statx::dio_alignment;
 pub(crate) use transfer::{preadv, pwritev, pwritev_dsync};
+pub(crate) use zones::{RawReport, RawZone, SECTOR, manage_zones, report_zones};
 
 use nix::errno::Errno;
 use std::io;

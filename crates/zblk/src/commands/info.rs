@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::output::style::{FAINT, HEADER, paint};
 use crate::output::tree::Tree;
 use crate::output::units::{limit, size};
-use block_backend::block_core::{ImageSpec, Node};
+use block_backend::block_core::{ImageSpec, NodeView};
 use block_backend::{BlockBackend, Zone, ZoneCondition, ZonedLimits};
 use clap::Args;
 use nix::unistd::{AccessFlags, access};
@@ -184,7 +184,7 @@ impl ZonedObject {
 }
 
 /// Every node once, parents before children.
-fn list(node: &Node, into: &mut Vec<NodeObject>) {
+fn list(node: NodeView<'_>, into: &mut Vec<NodeObject>) {
     if into.iter().any(|known| known.name == node.name()) {
         return;
     }
@@ -200,7 +200,7 @@ fn list(node: &Node, into: &mut Vec<NodeObject>) {
     }
 }
 
-fn tree(node: &Node) -> Tree {
+fn tree(node: NodeView<'_>) -> Tree {
     let text = format!("{}: {}, {}", node.name(), node.driver_name(), size(node.length()));
     let children = node.children().into_iter().map(|c| tree(c)).collect();
     Tree { text, children }

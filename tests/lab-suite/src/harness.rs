@@ -1,0 +1,144 @@
+//! Runs cases, and says at the end what came of them.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long a case may take before it has failed as stuck.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// One suite on one device.
+struct Row {
+    device: String,
+    suite: &'static str,
+    passed: usize,
+    failed: Vec<(String, String)>,
+    skipped: Vec<(String, String)>,
+    took: Duration,
+}
+
+/// What came of all cases.
+pub struct Results {
+    kernel: String,
+    wanted: Vec<String>,
+    rows: Vec<Row>,
+}
+
+impl Results {
+    pub fn new(wanted: Vec<String>) -> Self {
+        let kernel = std::env::var("LAB_KERNEL").unwrap_or_else(|_| "unknown".to_owned());
+        Self { kernel, wanted, rows: Vec::new() }
+    }
+
+    /// Starts a suite, if it is wanted.
+    pub fn suite(&mut self, device: &str, suite: &'static str) -> Option<Suite<'_>> {
+        let wanted =
+            |word: &String| suite.contains(word.as_str()) || device.contains(word.as_str());
+        if !self.wanted.is_empty() && !self.wanted.iter().any(wanted) {
+            return None;
+        }
+        eprintln!("== {suite} on {device}, kernel {}", self.kernel);
+        self.rows.push(Row {
+            device: device.to_owned(),
+            suite,
+            passed: 0,
+            failed: Vec::new(),
+            skipped: Vec::new(),
+            took: Duration::ZERO,
+        });
+        let row = self.rows.last_mut().expect("just pushed");
+        Some(Suite { row, started: Instant::now() })
+    }
+
+    /// Prints a line for each device and suite, and a last one like libtest's.
+    pub fn print(&self) -> ExitCode {
+        println!(
+            "{:<12} {:<8} {:<14} {:>6} {:>6} {:>7} {:>8}",
+            "device", "kernel", "suite", "passed", "failed", "skipped", "seconds"
+        );
+        for row in &self.rows {
+            println!(
+                "{:<12} {:<8} {:<14} {:>6} {:>6} {:>7} {:>8.1}",
+                row.device,
+                self.kernel,
+                row.suite,
+                row.passed,
+                row.failed.len(),
+                row.skipped.len(),
+                row.took.as_secs_f64()
+            );
+        }
+        for row in &self.rows {
+            for (name, why) in &row.skipped {
+                println!("skipped {} {}::{name}: {why}", row.device, row.suite);
+            }
+        }
+        for row in &self.rows {
+            for (name, why) in &row.failed {
+                println!("FAILED  {} {}::{name}: {why}", row.device, row.suite);
+            }
+        }
+        let sum = |count: fn(&Row) -> usize| self.rows.iter().map(count).sum::<usize>();
+        let (passed, failed) = (sum(|r| r.passed), sum(|r| r.failed.len()));
+        let verdict = if failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "test result: {verdict}. {passed} passed; {failed} failed; {} ignored; 0 measured; 0 filtered out",
+            sum(|r| r.skipped.len())
+        );
+        if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// A suite under way.
+pub struct Suite<'a> {
+    row: &'a mut Row,
+    started: Instant,
+}
+
+impl Suite<'_> {
+    /// Runs a case in a task of its own: a panic or a hang is a failure of that case alone.
+    pub async fn case<F>(&mut self, name: &str, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut task = tokio::spawn(work);
+        let ended = tokio::time::timeout(PATIENCE, &mut task).await;
+        let failure = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(join)) => Some(panic_message(join)),
+            Err(_) => {
+                task.abort();
+                Some(format!("stuck: it did not end within {PATIENCE:?}"))
+            }
+        };
+        self.record(name, failure);
+    }
+
+    /// Notes how a case ended.
+    pub fn record(&mut self, name: &str, failure: Option<String>) {
+        match failure {
+            None => self.row.passed += 1,
+            Some(why) => {
+                eprintln!("FAILED  {name}: {why}");
+                self.row.failed.push((name.to_owned(), why));
+            }
+        }
+        self.row.took = self.started.elapsed();
+    }
+
+    /// Notes a case that cannot be run, with the reason.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.row.skipped.push((name.to_owned(), why.to_owned()));
+    }
+}
+
+fn panic_message(join: tokio::task::JoinError) -> String {
+    let Ok(payload) = join.try_into_panic() else {
+        return "its task was cancelled".to_owned();
+    };
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("(no message)").to_owned()
+}

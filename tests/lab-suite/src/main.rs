@@ -1,0 +1,43 @@
+//! Tests of the host device drivers against real kernels with zoned block drivers.
+//!
+//! The program runs as root in the kernel lab, which names the devices in its environment; see
+//! `tests/lab-suite/run`. It makes and destroys data on those devices.
+//!
+//! ```sh
+//! lab-suite [SUITE…]       all suites, or those whose names contain one of the words
+//! ```
+#![forbid(unsafe_code)]
+// A test program: its panics are failure reports, and its numbers come from small test devices.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod harness;
+mod nullb;
+mod subject;
+mod suites;
+mod witness;
+
+use harness::Results;
+use subject::Device;
+
+fn main() -> std::process::ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut results = Results::new(wanted);
+    runtime.block_on(async {
+        for device in Device::present() {
+            suites::run(&device, &mut results).await;
+        }
+        suites::run_once(&mut results).await;
+    });
+    results.print()
+}

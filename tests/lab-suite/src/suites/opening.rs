@@ -1,0 +1,113 @@
+//! What is refused at open, and why.
+
+use crate::harness::Suite;
+use crate::subject::{
+    BUFFERED, DIRECT, Device, NO_FLAGS, READ_ONLY, data, graph, kind, open, open_soon, options,
+    read, sequential, unit,
+};
+use block_core::{ImageSpec, ZoneOp};
+
+pub async fn run(device: &Device, suite: &mut Suite<'_>) {
+    let subject = device.fresh();
+    suite
+        .case("through_the_page_cache_is_refused", async move {
+            let error = open(options(&subject.path), BUFFERED).await.unwrap_err();
+            assert_eq!(error.kind().name(), "invalid-option");
+            assert!(error.to_string().contains("add cache.direct=on"), "{error}");
+            let bare = ImageSpec::Path(subject.path.clone());
+            let error = graph().open(&bare, BUFFERED).await.unwrap_err();
+            assert!(error.to_string().contains("add cache.direct=on"), "{error}");
+            let spec = format!("driver=host_device,filename={},cache.direct=on", subject.device());
+            let spec = ImageSpec::parse(&spec).unwrap();
+            graph().open(&spec, BUFFERED).await.unwrap();
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("a_bare_path_is_probed", async move {
+            let bare = ImageSpec::Path(subject.path.clone());
+            let node = graph().open(&bare, DIRECT).await.unwrap();
+            assert_eq!(node.driver_name(), "host_device");
+            assert!(node.limits().zoned.is_some());
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("zoned_host_device_takes_it", async move {
+            let options = options(&subject.path).set("driver", "zoned_host_device");
+            let node = open(options, DIRECT).await.unwrap();
+            assert_eq!(node.driver_name(), "zoned_host_device");
+            assert!(node.limits().zoned.is_some());
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("one_writer_or_many_readers", async move {
+            let options = || options(&subject.path);
+            let writer = subject.open().await;
+            assert_eq!(kind(open(options(), DIRECT).await), "busy");
+            assert_eq!(kind(open(options(), READ_ONLY).await), "busy");
+            let unlocked = options().set("locking", "off");
+            open(unlocked, DIRECT).await.unwrap();
+            writer.close().await.unwrap();
+            drop(writer);
+            let first = open_soon(options(), READ_ONLY).await.unwrap();
+            let second = open(options(), READ_ONLY).await.unwrap();
+            assert_eq!(kind(open(options(), DIRECT).await), "busy");
+            drop((first, second));
+            open_soon(options(), DIRECT).await.unwrap();
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("read_only_changes_nothing", async move {
+            let node = open_soon(options(&subject.path), READ_ONLY).await.unwrap();
+            let (unit, z) = (unit(&node), sequential(&node).await[0]);
+            assert!(node.limits().read_only);
+            assert_eq!(kind(node.write(z.start, data(1, unit), NO_FLAGS).await), "read-only");
+            assert_eq!(kind(node.append(z.start, data(1, unit), NO_FLAGS).await), "read-only");
+            assert_eq!(kind(node.write_zeroes(z.start, unit, NO_FLAGS).await), "read-only");
+            assert_eq!(kind(node.discard(z.start, unit).await), "read-only");
+            for op in ZoneOp::ALL {
+                assert_eq!(kind(node.manage_zones(op, z.start, z.length).await), "read-only");
+            }
+            assert_eq!(sequential(&node).await[0], z);
+            read(&node, z.start, unit).await;
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("options_that_cannot_be", async move {
+            let with = |key: &str, value: &str| options(&subject.path).set(key, value);
+            assert_eq!(kind(open(with("apend", "auto"), DIRECT).await), "invalid-option");
+            assert_eq!(kind(open(with("append", "sometimes"), DIRECT).await), "invalid-option");
+            assert_eq!(kind(open(with("filename", ""), DIRECT).await), "invalid-option");
+            assert_eq!(kind(open(with("filename", "/dev/null"), DIRECT).await), "invalid-option");
+            assert_eq!(kind(open(with("filename", "/dev/nonexistent"), DIRECT).await), "io");
+            let native = open_soon(with("append", "native"), DIRECT).await;
+            match native {
+                Ok(_) => assert!(subject.device().contains("nvme")),
+                Err(error) => {
+                    assert_eq!(error.kind().name(), "invalid-option");
+                    assert!(error.to_string().contains("append=emulated"), "{error}");
+                }
+            }
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("a_window_or_format_that_carries_no_zones_is_refused", async move {
+            let child = options(&subject.path);
+            let image = block_core::Options::driver("zoned-file").child("file", child);
+            let error = open(image, DIRECT).await.unwrap_err();
+            assert_eq!(error.kind().name(), "invalid-option", "{error}");
+            assert!(error.to_string().contains("does not carry zones"), "{error}");
+        })
+        .await;
+}
