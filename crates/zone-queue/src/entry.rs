@@ -1,6 +1,6 @@
 //! One request in a zone's queue.
 
-use block_core::{Error, ErrorKind, InFlightGuard, IoVec, Result};
+use block_core::{Error, ErrorKind, InFlightGuard, IoVec, RequestFlags, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 pub enum Payload {
     /// These bytes.
     Data(IoVec),
-    /// This many zeroes.
-    Zeroes(u64),
+    /// This many zeroes, with the flags that say how they may be written.
+    Zeroes(u64, RequestFlags),
 }
 
 impl Payload {
@@ -18,7 +18,7 @@ impl Payload {
     pub fn len(&self) -> u64 {
         match self {
             Self::Data(bufs) => u64::try_from(bufs.len()).unwrap_or(u64::MAX),
-            Self::Zeroes(len) => *len,
+            Self::Zeroes(len, _) => *len,
         }
     }
 

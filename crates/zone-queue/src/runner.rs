@@ -228,7 +228,7 @@ fn merge(placed: &[Placed]) -> Payload {
         match &entry.payload {
             Payload::Data(bufs) => all.append(bufs.clone()),
             // Zeroes are never merged: they are a batch of one.
-            zeroes @ Payload::Zeroes(_) => return zeroes.clone(),
+            zeroes @ Payload::Zeroes(..) => return zeroes.clone(),
         }
     }
     Payload::Data(all)

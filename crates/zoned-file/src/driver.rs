@@ -163,7 +163,7 @@ impl BlockDriver for ZonedFile {
             let place = self.device.header.layout.data(offset);
             return self.device.child.write_zeroes(place, len, flags).await;
         }
-        self.write_sequential(offset, Payload::Zeroes(len), flags).await
+        self.write_sequential(offset, Payload::Zeroes(len, flags), flags).await
     }
 
     async fn resize(&self, _: u64) -> Result<()> {

@@ -28,8 +28,10 @@ impl ZoneTarget for Device {
         let place = self.header.layout.data(position);
         match payload {
             Payload::Data(bufs) => self.child.write(place, bufs, RequestFlags::empty()).await,
-            Payload::Zeroes(len) => {
-                self.child.write_zeroes(place, len, RequestFlags::MAY_UNMAP).await
+            // Durable or not is decided with the pointer, after the write.
+            Payload::Zeroes(len, flags) => {
+                let flags = (flags | RequestFlags::MAY_UNMAP) - RequestFlags::FUA;
+                self.child.write_zeroes(place, len, flags).await
             }
         }
     }

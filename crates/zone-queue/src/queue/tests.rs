@@ -103,7 +103,11 @@ impl World {
 
     fn push(&mut self, units: usize, zeroes: bool, runtime: usize) {
         let len = units * usize::try_from(MIN_SIZE).unwrap();
-        let payload = if zeroes { Payload::Zeroes(len as u64) } else { data(len) };
+        let payload = if zeroes {
+            Payload::Zeroes(len as u64, block_core::RequestFlags::empty())
+        } else {
+            data(len)
+        };
         let id = self.new_id();
         let entry = entry(id, payload, runtime);
         let before = self.size();

@@ -157,7 +157,7 @@ impl World {
         let zeroes = self.below(8) == 0;
         let at = (self.below(3) == 0).then(|| self.likely_pointer(zone));
         let payload = if zeroes {
-            Payload::Zeroes((blocks * BLOCK) as u64)
+            Payload::Zeroes((blocks * BLOCK) as u64, block_core::RequestFlags::empty())
         } else {
             Payload::Data(IoVec::from(content(id, blocks)))
         };

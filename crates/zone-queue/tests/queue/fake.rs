@@ -231,7 +231,7 @@ impl ZoneTarget for Fake {
         let offset = position - zone * ZONE;
         let (bytes, zeroes) = match payload {
             Payload::Data(bufs) => (bufs.to_vec(), false),
-            Payload::Zeroes(len) => (vec![0; index(len)], true),
+            Payload::Zeroes(len, _) => (vec![0; index(len)], true),
         };
         let decision = {
             let mut state = self.state();

@@ -60,8 +60,8 @@ async fn zeroes_go_alone_and_in_their_place() {
     let queues = queues(1);
     let first = occupy(&queues, 0).await;
     let mut waiting = vec![append(&queues, 0, 1), append(&queues, 0, 2)];
-    waiting.push(submit(&queues, 0, Some(3 * BLOCK), Payload::Zeroes(2 * BLOCK)));
-    waiting.push(submit(&queues, 0, Some(5 * BLOCK), Payload::Zeroes(BLOCK)));
+    waiting.push(submit(&queues, 0, Some(3 * BLOCK), zeroes(2 * BLOCK)));
+    waiting.push(submit(&queues, 0, Some(5 * BLOCK), zeroes(BLOCK)));
     waiting.push(append(&queues, 0, 3));
     begin_all(&mut waiting).await;
     queues.target().release();
@@ -128,4 +128,8 @@ async fn an_unknown_zone_is_an_error() {
     assert_eq!(name(&append(&queues, 2, 0).await), "invalid-device");
     assert!(queues.exclusive(u64::MAX).await.is_err());
     assert_eq!(queues.waiting(2), 0);
+}
+
+fn zeroes(len: u64) -> Payload {
+    Payload::Zeroes(len, block_core::RequestFlags::empty())
 }

@@ -271,7 +271,7 @@ impl BlockDriver for ZonedDevice {
                     ErrorKind::Unsupported("zeroing a zone without writing".to_owned()).into()
                 );
             }
-            let written = self.write_sequential(offset, Payload::Zeroes(len), flags).await;
+            let written = self.write_sequential(offset, Payload::Zeroes(len, flags), flags).await;
             if !needs_no_queue(&written) || !self.is_unordered(offset, len).await? {
                 return written;
             }

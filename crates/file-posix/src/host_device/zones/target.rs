@@ -40,7 +40,7 @@ impl ZoneTarget for Device {
             Payload::Data(bufs) => {
                 self.io.write(position, bufs.clone(), RequestFlags::empty()).await
             }
-            Payload::Zeroes(len) => self.write_zeroes(position, *len).await,
+            Payload::Zeroes(len, _) => self.write_zeroes(position, *len).await,
         };
         match written {
             Ok(()) => Ok(()),
@@ -134,7 +134,7 @@ impl Device {
     async fn verify(&self, position: u64, reached: u64, payload: &Payload) -> u64 {
         let mut expected = match payload {
             Payload::Data(bufs) => Some(bufs.clone()),
-            Payload::Zeroes(_) => None,
+            Payload::Zeroes(..) => None,
         };
         let mut at = position;
         while at < reached {
