@@ -13,9 +13,9 @@ use serde::Serialize;
 const PIECE: u64 = 1 << 20;
 
 const EXAMPLES: &str = "\
-Prints the position of the first byte, in bytes. Input of which the length is known beforehand (a
-file, or at most 8 MiB) is appended as a whole or not at all; of a longer stream, what landed before
-an error stays and is told.
+Prints the position of the first byte, in bytes. If the length of the input is known beforehand (a
+file, or at most 8 MiB), it is checked against the zone before anything is appended. After an error
+on the way, what landed before it stays and is told.
 
 With --span the data goes on in the following zones; those that take none (full, read-only,
 offline, conventional) are left out. One line per piece then gives its position and length.

@@ -131,7 +131,8 @@ impl CreateArgs {
             zone_capacity: self.zone_capacity.unwrap_or(self.zone_size),
             nr_zones: created.nr_zones,
             conventional_zones: self.conventional,
-            max_open_zones: self.max_open,
+            // An open zone is active, so the limit of active zones is one of open zones too.
+            max_open_zones: if self.max_open == 0 { self.max_active } else { self.max_open },
             max_active_zones: self.max_active,
             unreachable_zones: created.unreachable_zones,
         }

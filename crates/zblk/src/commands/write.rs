@@ -14,9 +14,9 @@ const PIECE: u64 = 1 << 20;
 
 const EXAMPLES: &str = "\
 In a sequential zone OFFSET must be the zone's write pointer, and the data must fit what is left of
-the zone; `zblk append` needs to know neither. Input of which the length is known beforehand (a
-file, or at most 8 MiB) is written as a whole or not at all; of a longer stream, what was written
-before an error stays and is told.
+the zone; `zblk append` needs to know neither. If the length of the input is known beforehand (a
+file, or at most 8 MiB), it is checked before anything is written. After an error on the way, what
+was written before it stays and is told.
 
 Examples:
   zblk write disk.zbd 0 < boot.img
