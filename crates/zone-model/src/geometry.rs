@@ -6,8 +6,9 @@ use std::ops::Range;
 /// Most zones that a [`Geometry`] may have.
 ///
 /// A model holds all its zones in memory; this bound keeps a hostile geometry from asking for more
-/// than it can get. It is 64 times what a 64 TiB disk with 256 MiB zones has.
-pub const MAX_ZONES: u64 = 1 << 24;
+/// than it can get. It is 8 times what a 64 TiB disk with 256 MiB zones has, and an open image of
+/// that many zones takes some 300 MiB.
+pub const MAX_ZONES: u64 = 1 << 21;
 
 /// Largest size of a device in bytes: what a file offset (`off_t`) can express.
 const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
