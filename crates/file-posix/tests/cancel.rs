@@ -7,6 +7,7 @@ mod common;
 use block_core::{IoBuf, IoVecMut, Node, RequestFlags};
 use common::*;
 use std::future::Future;
+use std::io::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -53,7 +54,7 @@ fn a_dropped_write_is_waited_for() {
             let folder = folder();
             let path = file_with(&folder, &[0; 8192]);
             let Ok(node) = open(&path, how).await else {
-                eprintln!("NOT TESTED with cache.direct=on");
+                drop(writeln!(std::io::stderr(), "NOT TESTED with cache.direct=on"));
                 return;
             };
             let release = occupy();

@@ -8,6 +8,7 @@ use block_core::{IoBuf, IoVecMut, Node, RequestFlags};
 use common::*;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 const NONE: RequestFlags = RequestFlags::empty();
@@ -84,7 +85,10 @@ fn on_a_tiny_disk(test: &str) {
         Ok(output) if output.stdout.starts_with(b"MOUNTED") => {
             assert!(output.status.success(), "{output:?}");
         }
-        other => eprintln!("NOT TESTED: a full disk, because none can be mounted: {other:?}"),
+        other => drop(writeln!(
+            std::io::stderr(),
+            "NOT TESTED: a full disk, because none can be mounted: {other:?}"
+        )),
     }
 }
 
@@ -100,7 +104,7 @@ async fn fill_the_disk() {
     file_posix::create(&path, 8 << 20, false).await.unwrap();
     for how in [PLAIN, DIRECT] {
         let Ok(node) = open(&path, how).await else {
-            println!("NOT TESTED with cache.direct=on");
+            drop(writeln!(std::io::stderr(), "NOT TESTED with cache.direct=on"));
             continue;
         };
         for flags in [NONE, RequestFlags::FUA] {
