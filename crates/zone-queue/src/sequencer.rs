@@ -72,13 +72,13 @@ pub struct QueueLimits {
     /// A queue with more bytes than this is congested: a request that would make it longer is
     /// counted in [`QueueStats::waits`]. A request counts as 4 KiB at least, and the first in line
     /// never counts as too much. The request keeps its place and waits like all others.
-    pub max_queued_bytes: u64,
+    pub congested_above: u64,
 }
 
 impl Default for QueueLimits {
-    /// Batches of 1 MiB, queues of up to 16 MiB.
+    /// Batches of 1 MiB; a queue is congested above 16 MiB.
     fn default() -> Self {
-        Self { max_batch_bytes: 1 << 20, max_queued_bytes: 16 << 20 }
+        Self { max_batch_bytes: 1 << 20, congested_above: 16 << 20 }
     }
 }
 
@@ -161,7 +161,7 @@ impl<T: ZoneTarget> Sequencer<T> {
         let (entry, reply) = Entry::new(at, payload, runtime()?, under_way);
         let (congested, place, then) = {
             let mut queue = line.queue();
-            let congested = queue.size_before(&entry) > self.shared.limits.max_queued_bytes;
+            let congested = queue.size_before(&entry) > self.shared.limits.congested_above;
             let (place, then) = queue.push(entry);
             (congested, place, then)
         };

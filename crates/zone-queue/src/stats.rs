@@ -28,10 +28,10 @@ impl QueueStats {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Requests that lined up behind a full queue ([`QueueLimits::max_queued_bytes`]): where this
+    /// Requests that lined up behind a full queue ([`QueueLimits::congested_above`]): where this
     /// grows, callers ask for more than the device takes.
     ///
-    /// [`QueueLimits::max_queued_bytes`]: crate::QueueLimits::max_queued_bytes
+    /// [`QueueLimits::congested_above`]: crate::QueueLimits::congested_above
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
 //! The kinds of failure, each with one errno, one name and one piece of advice.
 
-use crate::zone::{ZoneCondition, ZoneId, ZoneOp};
+use crate::zone::ZoneId;
 use std::io;
 
 /// Linux errno values. They are named here, not taken from libc, because the vocabulary is the
@@ -109,16 +109,6 @@ pub enum ErrorKind {
         /// The zone.
         zone: ZoneId,
     },
-    /// A zone management operation is not allowed in the zone's condition.
-    #[error("{zone} is {condition}: it cannot be changed by {op}")]
-    InvalidTransition {
-        /// The zone.
-        zone: ZoneId,
-        /// The zone's condition.
-        condition: ZoneCondition,
-        /// What was asked.
-        op: ZoneOp,
-    },
     /// An append is larger than the device takes in one piece.
     #[error("an append of {given:#x} bytes is larger than the limit of {limit:#x}")]
     AppendTooLarge {
@@ -177,7 +167,6 @@ impl ErrorKind {
             Self::TooManyActive { .. } => "too-many-active",
             Self::ZoneReadOnly { .. } => "zone-read-only",
             Self::ZoneOffline { .. } => "zone-offline",
-            Self::InvalidTransition { .. } => "invalid-transition",
             Self::AppendTooLarge { .. } => "append-too-large",
             Self::RequestTooLarge { .. } => "request-too-large",
             Self::Busy(_) => "busy",
@@ -204,7 +193,6 @@ impl ErrorKind {
             | Self::InvalidOption(_) => errno::EINVAL,
             Self::ConventionalZone { .. }
             | Self::WritePointerMismatch { .. }
-            | Self::InvalidTransition { .. }
             | Self::ZoneOffline { .. }
             | Self::InvalidDevice(_) => errno::EIO,
             Self::ZoneFull { .. } | Self::NoSpace(_) => errno::ENOSPC,
@@ -232,7 +220,6 @@ impl ErrorKind {
             Self::TooManyActive { .. } => "finish or reset an active zone first",
             Self::ZoneReadOnly { .. } => "read it, and write elsewhere",
             Self::ZoneOffline { .. } => "its data is gone; use another zone",
-            Self::InvalidTransition { .. } => "look at the zone's condition with a report first",
             Self::AppendTooLarge { .. } => "split the append",
             Self::RequestTooLarge { .. } => "split the request",
             Self::Busy(_) => "close the other user first; readers may share, a writer is alone",

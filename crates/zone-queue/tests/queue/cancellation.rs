@@ -92,7 +92,7 @@ async fn settle_waits_for_those_whose_callers_went_away_and_not_for_later_ones()
 #[tokio::test]
 async fn settle_waits_for_all_in_line_however_long_it_is() {
     let fake = Fake::new(1, ZONE);
-    let limits = QueueLimits { max_batch_bytes: BLOCK, max_queued_bytes: BLOCK };
+    let limits = QueueLimits { max_batch_bytes: BLOCK, congested_above: BLOCK };
     let queues = queues_of(&fake, limits);
     let mut replies = vec![occupy(&queues, 0).await];
     replies.extend((0..20).map(|fill| append(&queues, 0, fill)));

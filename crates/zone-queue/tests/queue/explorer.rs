@@ -103,7 +103,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let fake = Fake::new(2, 64 * BLOCK as u64);
         fake.hold();
-        let limits = QueueLimits { max_batch_bytes: 4 * BLOCK as u64, max_queued_bytes: 8192 };
+        let limits = QueueLimits { max_batch_bytes: 4 * BLOCK as u64, congested_above: 8192 };
         Self {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1,
             failures: seed % 4 == 1 || seed % 4 == 3,

@@ -5,7 +5,7 @@ use crate::*;
 
 /// Every request beyond the first finds the queue full.
 fn tight() -> Queues {
-    let limits = QueueLimits { max_batch_bytes: 4 * BLOCK, max_queued_bytes: BLOCK };
+    let limits = QueueLimits { max_batch_bytes: 4 * BLOCK, congested_above: BLOCK };
     queues_of(&Fake::new(1, ZONE), limits)
 }
 
@@ -60,7 +60,7 @@ async fn callers_that_do_not_poll_hold_nobody_up() {
 #[tokio::test]
 async fn a_full_queue_is_counted_and_empties() {
     let fake = Fake::new(1, ZONE);
-    let limits = QueueLimits { max_batch_bytes: BLOCK, max_queued_bytes: 4 * BLOCK };
+    let limits = QueueLimits { max_batch_bytes: BLOCK, congested_above: 4 * BLOCK };
     let queues = queues_of(&fake, limits);
     let first = occupy(&queues, 0).await;
     // 512 bytes count as 4 KiB.
