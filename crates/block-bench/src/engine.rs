@@ -2,9 +2,11 @@
 //!
 //! Depth D is D loops, each of which makes one request after the other (see
 //! [`crew`](crate::crew) for who runs them). A request costs two atomic additions, one clock
-//! reading and one entry in a histogram beside itself.
+//! reading and one entry in a histogram beside itself. Requests of less than a microsecond are
+//! sampled instead: one in 16 is timed.
 
 use crate::clock::process_cpu_time;
+use crate::counters;
 use crate::crew::Crew;
 use crate::error::BenchError;
 use crate::load::{Load, Worker};
@@ -21,6 +23,12 @@ use tokio::sync::Notify;
 
 /// A loop lets others run after so many requests, should they all complete without waiting.
 const YIELD_EVERY: u64 = 256;
+/// Each loop times so many requests one by one before it may begin to sample.
+const TIME_ALL_UNTIL: u64 = 1024;
+/// Where requests take less than this, a clock reading for each would be a large part of it.
+const QUICK_NS: u64 = 1000;
+/// Then one in this many is timed, and counts for as many in the percentiles.
+const SAMPLE: u64 = 16;
 /// How often progress is told.
 const PROGRESS_EVERY_NS: u64 = 100_000_000;
 
@@ -42,6 +50,7 @@ pub async fn run(
 ) -> Result<BenchReport, BenchError> {
     workload.validate()?;
     let load = Load::prepare(backend, workload).await?;
+    let before = counters::of(backend.root());
     let (cpu, started) = (process_cpu_time(), Instant::now());
     let run = Arc::new(Run::new(load, workload, started));
     let mut crew = Crew::new(run.load.is_ordered(), workload.depth, || Arc::clone(&run).work());
@@ -60,7 +69,11 @@ pub async fn run(
     let failure = run.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     match failure {
         Some(error) => Err(BenchError { error, done: ops }),
-        None => Ok(BenchReport::new(workload, ops, wall, cpu, &run.latency)),
+        None => {
+            let counters = counters::since(&before, counters::of(backend.root()));
+            let report = BenchReport::new(workload, ops, wall, cpu, &run.latency);
+            Ok(BenchReport { counters, ..report })
+        }
     }
 }
 
@@ -109,21 +122,30 @@ impl Run {
     /// One of the loops: a request, then the next one.
     async fn work(self: Arc<Self>) {
         let mut worker = Worker::default();
+        let mut sampling = Sampling::new(self.flush_interval == 0);
         let mut last = Instant::now();
         let mut unyielded = 0_u64;
         while let Some(number) = self.claim() {
+            let timed = sampling.next();
+            if sampling.every > 1 && timed {
+                last = Instant::now();
+            }
             if let Err(error) = self.load.request(&mut worker, number).await {
+                // The last of the untold is this one.
+                self.count(sampling.untold.saturating_sub(1));
                 return self.fail(error);
             }
-            // One clock reading ends this request and begins the next.
-            let now = Instant::now();
-            let done = self.record(last, now);
-            last = now;
-            if self.flush_interval != 0 && done.checked_rem(self.flush_interval) == Some(0) {
-                if let Err(error) = self.load.flush().await {
-                    return self.fail(error);
+            if timed {
+                // While all are timed, one clock reading ends this request and begins the next.
+                let now = Instant::now();
+                let done = self.record(last, now, &mut sampling);
+                last = now;
+                if self.flush_interval != 0 && done.checked_rem(self.flush_interval) == Some(0) {
+                    if let Err(error) = self.load.flush().await {
+                        return self.fail(error);
+                    }
+                    last = Instant::now();
                 }
-                last = Instant::now();
             }
             unyielded = unyielded.wrapping_add(1);
             if unyielded.is_multiple_of(YIELD_EVERY) {
@@ -131,6 +153,7 @@ impl Run {
                 last = Instant::now();
             }
         }
+        self.count(sampling.untold);
     }
 
     /// The number of the request to make now, unless the run is over.
@@ -142,10 +165,16 @@ impl Run {
         (number < self.limit).then_some(number)
     }
 
-    /// Counts a request that ended well; returns how many there are.
-    fn record(&self, from: Instant, to: Instant) -> u64 {
-        self.latency.record(nanos(to.saturating_duration_since(from)));
-        let done = self.done.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    /// Counts requests that ended well; returns how many there are.
+    fn count(&self, requests: u64) -> u64 {
+        self.done.fetch_add(requests, Ordering::Relaxed).wrapping_add(requests)
+    }
+
+    /// Takes note of a timed request and of those before it; returns how many are done.
+    fn record(&self, from: Instant, to: Instant, sampling: &mut Sampling) -> u64 {
+        let latency = nanos(to.saturating_duration_since(from));
+        self.latency.record_weighted(latency, sampling.untold);
+        let done = self.count(sampling.told(latency));
         let at = nanos(to.saturating_duration_since(self.started));
         if at >= self.deadline {
             self.stop.store(true, Ordering::Relaxed);
@@ -160,6 +189,42 @@ impl Run {
     fn fail(&self, error: Error) {
         self.stop.store(true, Ordering::Relaxed);
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Which requests of one loop are timed: all, unless that would cost more than the requests.
+struct Sampling {
+    every: u64,
+    /// Requests since the last that was told, this one included.
+    untold: u64,
+    /// Requests that were timed while all were, and what they took in nanoseconds.
+    timed: u64,
+    took: u64,
+    may_skip: bool,
+}
+
+impl Sampling {
+    fn new(may_skip: bool) -> Self {
+        Self { every: 1, untold: 0, timed: 0, took: 0, may_skip }
+    }
+
+    /// Whether the next request is timed.
+    fn next(&mut self) -> bool {
+        self.untold = self.untold.saturating_add(1);
+        self.untold >= self.every
+    }
+
+    /// How many requests are told with the one that took this long.
+    fn told(&mut self, latency: u64) -> u64 {
+        if self.every == 1 && self.may_skip {
+            self.timed = self.timed.saturating_add(1);
+            self.took = self.took.saturating_add(latency);
+            let quick = self.took.checked_div(self.timed).is_some_and(|mean| mean < QUICK_NS);
+            if self.timed >= TIME_ALL_UNTIL && quick {
+                self.every = SAMPLE;
+            }
+        }
+        std::mem::take(&mut self.untold)
     }
 }
 

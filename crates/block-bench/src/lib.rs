@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod counters;
 mod crew;
 mod engine;
 mod error;

@@ -3,6 +3,7 @@
 use crate::workload::{Op, Workload};
 use block_core::Histogram;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The result of a bench. It serializes to the object that `zblk bench --json` prints.
@@ -26,6 +27,9 @@ pub struct BenchReport {
     pub cpu_ns_per_op: f64,
     /// How long requests took.
     pub latency_ns: Latency,
+    /// What the graph's nodes counted meanwhile, by node and name: requests that ended well
+    /// (`file.write`), and what drivers count themselves (`disk.queue_batches`).
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// Latency in nanoseconds. Percentiles are exact to 1/16, mean and maximum exact.
@@ -56,6 +60,13 @@ impl Latency {
 }
 
 impl BenchReport {
+    /// The sum of a counter over all nodes that have it, for example `queue_batches`.
+    pub fn counter(&self, name: &str) -> u64 {
+        let has = |key: &str| key.rsplit_once('.').is_some_and(|(_, counter)| counter == name);
+        let values = self.counters.iter().filter(|(key, _)| has(key)).map(|(_, value)| *value);
+        values.fold(0, u64::saturating_add)
+    }
+
     pub(crate) fn new(
         workload: &Workload,
         ops: u64,
@@ -76,6 +87,7 @@ impl BenchReport {
             bytes_per_sec: ops_per_sec * as_f64(bytes),
             cpu_ns_per_op: ratio(cpu.as_secs_f64() * 1e9, as_f64(ops)),
             latency_ns: Latency::of(latency),
+            counters: BTreeMap::new(),
         }
     }
 }

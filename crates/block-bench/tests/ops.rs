@@ -94,7 +94,7 @@ async fn the_report_has_the_documented_keys_and_sensible_values() {
         keys
     };
     let mut expected: Vec<_> =
-        "op depth size ops seconds ops_per_sec bytes_per_sec cpu_ns_per_op latency_ns"
+        "op depth size ops seconds ops_per_sec bytes_per_sec cpu_ns_per_op latency_ns counters"
             .split(' ')
             .collect();
     expected.sort_unstable();

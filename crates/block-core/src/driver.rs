@@ -24,6 +24,7 @@ use crate::edge::Child;
 use crate::error::Result;
 use crate::flags::RequestFlags;
 use crate::limits::Limits;
+use crate::stats::Counter;
 use crate::zone::{Zone, ZoneOp};
 use async_trait::async_trait;
 use std::fmt::Debug;
@@ -45,6 +46,10 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The nodes that this one stands on, in a fixed order.
     fn children(&self) -> Vec<&Child>;
+
+    /// What the driver counts beyond the requests themselves, such as the writes that a queue
+    /// issued for them. Names are fixed for each driver; values only grow.
+    fn counters(&self) -> Vec<Counter>;
 
     /// The zoned half of the driver, if the node has zones. It is `Some` exactly when
     /// [`Limits::zoned`] is.

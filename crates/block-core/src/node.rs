@@ -6,13 +6,12 @@ use crate::edge::{Child, Users};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flags::RequestFlags;
 use crate::limits::Limits;
+use crate::observe::Request;
 use crate::stats::{NodeStats, OpKind};
 use crate::zone::{Zone, ZoneOp};
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::{Instrument, Level};
 
 /// A node of the graph. Parents hold it through a [`Child`]; it lives as long as one of them.
 ///
@@ -91,31 +90,31 @@ impl Node {
     }
 
     /// See [`BlockDriver::read`].
-    pub async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
+    pub fn read(&self, offset: u64, bufs: IoVecMut) -> Request<'_, IoVecMut> {
         let range = (offset, as_u64(bufs.len()));
-        self.observe(OpKind::Read, range, self.driver.read(offset, bufs)).await
+        Request::new(self, OpKind::Read, range, self.driver.read(offset, bufs))
     }
 
     /// See [`BlockDriver::write`].
-    pub async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()> {
+    pub fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Request<'_, ()> {
         let range = (offset, as_u64(bufs.len()));
-        self.observe(OpKind::Write, range, self.driver.write(offset, bufs, flags)).await
+        Request::new(self, OpKind::Write, range, self.driver.write(offset, bufs, flags))
     }
 
     /// See [`BlockDriver::flush`].
-    pub async fn flush(&self) -> Result<()> {
-        self.observe(OpKind::Flush, (0, 0), self.driver.flush()).await
+    pub fn flush(&self) -> Request<'_, ()> {
+        Request::new(self, OpKind::Flush, (0, 0), self.driver.flush())
     }
 
     /// See [`BlockDriver::discard`].
-    pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.observe(OpKind::Discard, (offset, len), self.driver.discard(offset, len)).await
+    pub fn discard(&self, offset: u64, len: u64) -> Request<'_, ()> {
+        Request::new(self, OpKind::Discard, (offset, len), self.driver.discard(offset, len))
     }
 
     /// See [`BlockDriver::write_zeroes`].
-    pub async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
+    pub fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Request<'_, ()> {
         let call = self.driver.write_zeroes(offset, len, flags);
-        self.observe(OpKind::WriteZeroes, (offset, len), call).await
+        Request::new(self, OpKind::WriteZeroes, (offset, len), call)
     }
 
     /// See [`BlockDriver::resize`].
@@ -125,25 +124,28 @@ impl Node {
     }
 
     /// See [`ZonedDriver::report_zones`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
-    pub async fn report_zones(&self, offset: u64, max: usize) -> Result<Vec<Zone>> {
-        let call = async { self.zoned()?.report_zones(offset, max).await };
-        self.observe(OpKind::Report, (offset, 0), call).await
+    pub fn report_zones(&self, offset: u64, max: usize) -> Request<'_, Vec<Zone>> {
+        let call = Box::pin(async move { self.zoned()?.report_zones(offset, max).await });
+        Request::new(self, OpKind::Report, (offset, 0), call)
     }
 
     /// See [`ZonedDriver::manage_zones`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
-    pub async fn manage_zones(&self, op: ZoneOp, offset: u64, len: u64) -> Result<()> {
-        let call = async {
+    pub fn manage_zones(&self, op: ZoneOp, offset: u64, len: u64) -> Request<'_, ()> {
+        let call = Box::pin(async move {
             let result = self.zoned()?.manage_zones(op, offset, len).await;
             result.map_err(|e| e.with_request(manage_name(op), Some((offset, len))))
-        };
-        self.observe(OpKind::Manage, (offset, len), call).await
+        });
+        Request::new(self, OpKind::Manage, (offset, len), call)
     }
 
     /// See [`ZonedDriver::append`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
-    pub async fn append(&self, zone_start: u64, bufs: IoVec, flags: RequestFlags) -> Result<u64> {
+    pub fn append(&self, zone_start: u64, bufs: IoVec, flags: RequestFlags) -> Request<'_, u64> {
         let range = (zone_start, as_u64(bufs.len()));
-        let zoned = self.zoned().map_err(|e| self.explain(e, "append", Some(range)))?;
-        self.observe(OpKind::Append, range, zoned.append(zone_start, bufs, flags)).await
+        let call = match self.driver.zoned() {
+            Some(zoned) => zoned.append(zone_start, bufs, flags),
+            None => Box::pin(async { Err(ErrorKind::NotZoned.into()) }),
+        };
+        Request::new(self, OpKind::Append, range, call)
     }
 
     /// Waits, on this node and then on all below it, for operations whose futures were dropped.
@@ -173,50 +175,13 @@ impl Node {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn explain(&self, error: Error, op: &'static str, range: Option<(u64, u64)>) -> Error {
+    pub(crate) fn explain(
+        &self,
+        error: Error,
+        op: &'static str,
+        range: Option<(u64, u64)>,
+    ) -> Error {
         error.with_request(op, range).with_node(&self.name)
-    }
-
-    async fn observe<T>(
-        &self,
-        kind: OpKind,
-        range: (u64, u64),
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let stats = self.stats.of(kind);
-        let timer = stats.start();
-        let result = if tracing::enabled!(target: "block", Level::TRACE) {
-            self.traced(kind, range, call).await
-        } else {
-            call.await
-        };
-        match result {
-            Ok(value) => {
-                stats.finish(&timer, range.1);
-                Ok(value)
-            }
-            Err(error) => {
-                stats.fail();
-                let range = (kind != OpKind::Flush).then_some(range);
-                Err(self.explain(error, kind.name(), range))
-            }
-        }
-    }
-
-    async fn traced<T>(
-        &self,
-        kind: OpKind,
-        (offset, len): (u64, u64),
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let zone = self.limits.zoned.map(|z| z.zone_index(offset));
-        let span = tracing::trace_span!(
-            target: "block", "request",
-            node = &*self.name, op = kind.name(), offset, len, zone, outcome = tracing::field::Empty,
-        );
-        let result = call.instrument(span.clone()).await;
-        span.record("outcome", result.as_ref().err().map_or("ok", |e| e.kind().name()));
-        result
     }
 }
 

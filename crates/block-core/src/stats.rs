@@ -64,9 +64,11 @@ const SAMPLE: u64 = 16;
 /// filter does.
 #[derive(Debug, Default)]
 pub struct OpStats {
-    started: AtomicU64,
     done: AtomicU64,
     failed: AtomicU64,
+    abandoned: AtomicU64,
+    /// About how many began.
+    ticks: AtomicU64,
     bytes: AtomicU64,
     latency_ns: Histogram,
 }
@@ -82,10 +84,9 @@ impl OpStats {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Requests that are under way, or whose futures were dropped before they ended.
-    pub fn unfinished(&self) -> u64 {
-        let ended = self.done().saturating_add(self.failed());
-        self.started.load(Ordering::Relaxed).saturating_sub(ended)
+    /// Requests whose futures were dropped before they ended.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Bytes of the requests that ended well.
@@ -98,18 +99,21 @@ impl OpStats {
         &self.latency_ns
     }
 
+    #[inline]
     pub(crate) fn start(&self) -> Timer {
-        let n = self.started.fetch_add(1, Ordering::Relaxed);
-        if n < TIME_ALL_UNTIL {
-            Timer(Some((Instant::now(), 1)))
-        } else if n.is_multiple_of(SAMPLE) {
-            Timer(Some((Instant::now(), SAMPLE)))
-        } else {
-            Timer(None)
-        }
+        // Two threads may take the same number, which only samples one request too many.
+        let n = self.ticks.load(Ordering::Relaxed);
+        self.ticks.store(n.wrapping_add(1), Ordering::Relaxed);
+        let weight = match n {
+            0..TIME_ALL_UNTIL => 1,
+            _ if n.is_multiple_of(SAMPLE) => SAMPLE,
+            _ => return Timer::NONE,
+        };
+        Timer(Some((Instant::now(), weight)))
     }
 
-    pub(crate) fn finish(&self, timer: &Timer, bytes: u64) {
+    #[inline]
+    pub(crate) fn finish(&self, timer: Timer, bytes: u64) {
         self.done.fetch_add(1, Ordering::Relaxed);
         if bytes > 0 {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -123,9 +127,27 @@ impl OpStats {
     pub(crate) fn fail(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
+
+    pub(crate) fn abandon(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
+/// When a request began, if it is timed, and for how many it stands.
 pub(crate) struct Timer(Option<(Instant, u64)>);
+
+impl Timer {
+    pub(crate) const NONE: Self = Self(None);
+}
+
+/// Something that a driver counts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// What is counted, in lower case with underscores, for example `queue_batches`.
+    pub name: &'static str,
+    /// How many, or how many bytes if the name says so, since the node was opened.
+    pub value: u64,
+}
 
 /// Everything that a node counts.
 #[derive(Debug, Default)]
@@ -150,7 +172,7 @@ mod tests {
         let stats = OpStats::default();
         for _ in 0..TIME_ALL_UNTIL + 10 * SAMPLE {
             let timer = stats.start();
-            stats.finish(&timer, 10);
+            stats.finish(timer, 10);
         }
         assert_eq!(stats.done(), TIME_ALL_UNTIL + 10 * SAMPLE);
         assert_eq!(stats.bytes(), stats.done() * 10);
@@ -158,13 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_never_ends_is_unfinished() {
+    fn requests_are_counted_by_how_they_ended() {
         let stats = OpStats::default();
-        let _first = stats.start();
-        let second = stats.start();
-        stats.finish(&second, 0);
-        stats.start();
+        let first = stats.start();
+        stats.finish(first, 0);
         stats.fail();
-        assert_eq!((stats.done(), stats.failed(), stats.unfinished()), (1, 1, 1));
+        stats.abandon();
+        assert_eq!((stats.done(), stats.failed(), stats.abandoned()), (1, 1, 1));
     }
 }

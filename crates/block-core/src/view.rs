@@ -2,7 +2,7 @@
 
 use crate::limits::Limits;
 use crate::node::Node;
-use crate::stats::NodeStats;
+use crate::stats::{Counter, NodeStats};
 use std::sync::Arc;
 
 /// What a node is and counts, for users of a backend: its requests go through the backend, which
@@ -44,6 +44,13 @@ impl<'a> NodeView<'a> {
     /// What the node counted since it was opened.
     pub fn stats(&self) -> &'a NodeStats {
         self.0.stats()
+    }
+
+    /// What its driver counts beyond that. See [`BlockDriver::counters`].
+    ///
+    /// [`BlockDriver::counters`]: crate::BlockDriver::counters
+    pub fn counters(&self) -> Vec<Counter> {
+        self.0.driver().counters()
     }
 
     /// The nodes below.

@@ -36,6 +36,7 @@ pub(crate) struct OpenFile {
     pub pool: BufferPool,
     pub durability: Durability,
     pub no_dsync: Missing,
+    pub no_nowait: Missing,
     pub no_punch_hole: Missing,
     pub no_zero_range: Missing,
     /// The file's size in bytes, as far as this node changed it.
@@ -60,6 +61,7 @@ impl OpenFile {
             pool,
             durability: Durability::default(),
             no_dsync: Missing::default(),
+            no_nowait: Missing::default(),
             no_punch_hole: Missing::default(),
             no_zero_range: Missing::default(),
             size: Arc::new(AtomicU64::new(size)),

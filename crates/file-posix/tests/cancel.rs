@@ -8,6 +8,7 @@ use block_core::{IoBuf, IoVecMut, Node, RequestFlags};
 use common::*;
 use std::future::Future;
 use std::io::Write as _;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -60,7 +61,8 @@ fn a_dropped_write_is_waited_for() {
             let release = occupy();
             assert!(poll_once(write(&node, 7)).is_pending());
             let read = node.read(0, IoVecMut::from(vec![0; 4096]));
-            assert!(poll_once(read).is_pending());
+            // The page cache has the data: no need to wait.
+            assert_eq!(poll_once(read).is_ready(), how == PLAIN);
             assert!(poll_once(node.flush()).is_pending());
             let settled = timeout(SOON, node.settle()).await;
             assert!(settled.is_err(), "the write has not even begun");
@@ -89,6 +91,108 @@ fn a_dropped_node_keeps_its_lock_until_its_orphans_end() {
         drop(release);
         let node = open(&path, PLAIN).await.unwrap();
         assert_eq!(first_byte(&node).await, 7);
+    });
+}
+
+/// A runtime on which requests can go by `io_uring`.
+fn with_io() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A file on disk that is opened past the page cache by `io_uring`, or the reason on the screen.
+async fn open_ring(path: &Path) -> Option<Arc<Node>> {
+    match open_with(path, "io_uring", DIRECT).await {
+        Ok(node) => Some(node),
+        Err(e) => {
+            drop(writeln!(std::io::stderr(), "NOT TESTED with aio=io_uring: {e}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn requests_of_a_ring_survive_the_runtime_that_submitted_them() {
+    let folder = folder();
+    let path = file_with(&folder, &[0; 1 << 20]);
+    for round in 1..=20 {
+        let first = with_io();
+        let Some(node) = first.block_on(open_ring(&path)) else { return };
+        // Polled once on a runtime that ends, and then awaited on another.
+        let mut writes: Vec<_> = (0..64_u64)
+            .map(|n| {
+                let data = IoBuf::copy_of(&[round; 4096]).into();
+                Box::pin(node.write(n * 4096, data, RequestFlags::empty()))
+            })
+            .collect();
+        first.block_on(async {
+            for write in &mut writes {
+                let _ = write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            }
+        });
+        drop(first);
+        with_io().block_on(async {
+            for write in writes {
+                timeout(LATE, write).await.expect("does not hang").unwrap();
+            }
+            timeout(LATE, node.settle()).await.unwrap().unwrap();
+            let bufs = node.read(0, IoVecMut::from(vec![0; 64 * 4096])).await.unwrap();
+            assert_eq!(bufs.to_vec(), [round; 64 * 4096]);
+            node.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn requests_of_a_runtime_that_nobody_drives_are_settled_from_another() {
+    let folder = folder();
+    let path = file_with(&folder, &[0; 1 << 20]);
+    let first = with_io();
+    let Some(node) = first.block_on(open_ring(&path)) else { return };
+    first.block_on(async {
+        for n in 0..64_u64 {
+            let data = IoBuf::copy_of(&[7; 4096]).into();
+            let _ = poll_once(node.write(n * 4096, data, RequestFlags::empty()));
+        }
+    });
+    with_io().block_on(async {
+        timeout(LATE, node.settle()).await.expect("does not hang").unwrap();
+        // Whatever was begun has ended; nothing is half done.
+        let bufs = node.read(0, IoVecMut::from(vec![0; 64 * 4096])).await.unwrap().to_vec();
+        for block in bufs.chunks(4096) {
+            assert!(block == [0; 4096] || block == [7; 4096]);
+        }
+        node.close().await.unwrap();
+    });
+    drop(first);
+}
+
+#[test]
+fn a_dropped_request_of_a_ring_leaves_the_others_alone() {
+    with_io().block_on(async {
+        let folder = folder();
+        let path = file_with(&folder, &[1; 4 << 20]);
+        let Some(node) = open_ring(&path).await else { return };
+        let reads = (0..1024_u64).map(|n| {
+            let node = Arc::clone(&node);
+            async move {
+                let mut read = Box::pin(node.read(n * 4096, IoVecMut::from(vec![0; 4096])));
+                if n % 3 == 0 {
+                    // Before or after its submission, as it comes.
+                    let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    if n % 2 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    return;
+                }
+                assert_eq!(read.await.unwrap().to_vec(), [1; 4096]);
+            }
+        });
+        let tasks: Vec<_> = reads.map(tokio::spawn).collect();
+        for task in tasks {
+            timeout(LATE, task).await.expect("does not hang").unwrap();
+        }
+        timeout(LATE, node.settle()).await.unwrap().unwrap();
+        node.close().await.unwrap();
     });
 }
 

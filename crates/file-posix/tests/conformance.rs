@@ -8,6 +8,7 @@ mod common;
 use block_conformance::{Fresh, OpenMode, Profile, check};
 use block_core::{Inherited, Node, Result};
 use common::*;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,30 +16,47 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 /// A node that was dropped with requests under way keeps the file locked until they have ended.
-async fn open_soon(path: &Path, how: Inherited) -> Result<Arc<Node>> {
+async fn open_soon(path: &Path, aio: &str, how: Inherited) -> Result<Arc<Node>> {
     for _ in 0..500 {
-        match open(path, how).await {
+        match open_with(path, aio, how).await {
             Err(e) if e.kind().name() == "busy" => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             result => return result,
         }
     }
-    open(path, how).await
+    open_with(path, aio, how).await
+}
+
+/// The engines that this system offers; one that it lacks is said on the screen.
+fn engines(root: &str) -> Vec<&'static str> {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let folder = TempDir::new_in(root).unwrap();
+    let path = sparse(&folder, 4096);
+    match runtime.block_on(open_with(&path, "io_uring", PLAIN)) {
+        Ok(_) => vec!["threads", "io_uring"],
+        Err(e) => {
+            assert!(e.to_string().contains("aio=io_uring"), "{e}");
+            drop(writeln!(std::io::stderr(), "NOT TESTED with aio=io_uring: {e}"));
+            vec!["threads"]
+        }
+    }
 }
 
 fn battery(subject: &str, root: &'static str, cache_direct: bool) {
     let how = move |read_only| Inherited { read_only, cache_direct };
-    check(subject, Profile::regular(), move || async move {
-        let folder = TempDir::new_in(root).unwrap();
-        let path = sparse(&folder, 8 << 20);
-        let node = open(&path, how(false)).await.unwrap();
-        let reopen = move |mode| {
-            let path = path.clone();
-            async move { open_soon(&path, how(mode == OpenMode::ReadOnly)).await }
-        };
-        Fresh::new(node).with_reopen(reopen).keeping(Arc::new(folder))
-    });
+    for aio in engines(root) {
+        check(&format!("{subject}, {aio}"), Profile::regular(), move || async move {
+            let folder = TempDir::new_in(root).unwrap();
+            let path = sparse(&folder, 8 << 20);
+            let node = open_with(&path, aio, how(false)).await.unwrap();
+            let reopen = move |mode| {
+                let path = path.clone();
+                async move { open_soon(&path, aio, how(mode == OpenMode::ReadOnly)).await }
+            };
+            Fresh::new(node).with_reopen(reopen).keeping(Arc::new(folder))
+        });
+    }
 }
 
 /// Whether `cache.direct=on` is possible here; if not, that is said on the screen.

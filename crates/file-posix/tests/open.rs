@@ -105,9 +105,14 @@ async fn engines_are_chosen_by_name() {
     for aio in ["threads", "auto"] {
         open_options(options(&path).set("aio", aio), PLAIN).await.unwrap();
     }
-    let (kind, message) = told(open_options(options(&path).set("aio", "io_uring"), PLAIN).await);
-    assert_eq!(kind, "invalid-option");
-    assert!(message.contains("not built in"), "{message}");
+    match open_with(&path, "io_uring", PLAIN).await {
+        Ok(_) => {}
+        // Where the kernel or a container has none, the message says so, and what to do.
+        Err(e) => {
+            assert_eq!(e.kind().name(), "invalid-option");
+            assert!(e.to_string().contains("use aio=threads"), "{e}");
+        }
+    }
     for (key, value) in [("aio", "magic"), ("locking", "perhaps"), ("lock", "on")] {
         let refused = open_options(options(&path).set(key, value), PLAIN).await;
         assert_eq!(told(refused).0, "invalid-option", "{key}");

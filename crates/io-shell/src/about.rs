@@ -38,17 +38,20 @@ fn limit(n: u64, show: impl Fn(u64) -> String) -> String {
 pub(crate) fn stats(backend: &BlockBackend, out: &mut dyn Write) -> io::Result<()> {
     each_node(backend.root(), 0, &mut |node, _| {
         writeln!(out, "{} ({})", node.name(), node.driver_name())?;
+        for counter in node.counters().iter().filter(|counter| counter.value > 0) {
+            writeln!(out, "  {:16} {:>10}", counter.name, counter.value)?;
+        }
         for kind in OpKind::ALL {
             let ops = node.stats().of(kind);
-            if ops.done() == 0 && ops.failed() == 0 && ops.unfinished() == 0 {
+            if ops.done() == 0 && ops.failed() == 0 && ops.abandoned() == 0 {
                 continue;
             }
             write!(out, "  {:16} {:>10} done", kind.name(), ops.done())?;
             if ops.failed() > 0 {
                 write!(out, ", {} failed", ops.failed())?;
             }
-            if ops.unfinished() > 0 {
-                write!(out, ", {} unfinished", ops.unfinished())?;
+            if ops.abandoned() > 0 {
+                write!(out, ", {} abandoned", ops.abandoned())?;
             }
             if ops.bytes() > 0 {
                 write!(out, ", {}", byte_size(ops.bytes()))?;

@@ -77,6 +77,10 @@ impl BlockDriver for Null {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         None
     }

@@ -45,6 +45,10 @@ impl BlockDriver for PowerCutDisk {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         None
     }

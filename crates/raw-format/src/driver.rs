@@ -62,6 +62,10 @@ impl BlockDriver for Raw {
         vec![&self.child]
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         self.limits.zoned.is_some().then_some(self)
     }

@@ -50,8 +50,11 @@ pub(crate) enum Next {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Then {
-    /// Start the zone's task, here.
+    /// Start the zone's task, on this runtime.
     StartRunner(Handle),
+    /// Take the first steps of the zone's task at once, then leave the rest to this runtime: nobody
+    /// is likely to follow for whom it would be worth to wait.
+    BeginHere(Handle),
     /// Tell the one who holds the zone now.
     Wake(oneshot::Sender<()>),
     /// Nothing.
@@ -67,6 +70,8 @@ pub(crate) struct Queue {
     holder: Holder,
     /// Size of all requests that wait.
     size: u64,
+    /// The last batch was of several requests, so that the next are likely to come together too.
+    crowded: bool,
     /// Set when a party was dropped in the middle of its work: what it started may still run.
     uncertain: bool,
 }
@@ -79,9 +84,18 @@ impl Queue {
         let place = self.line_up(Waiting::Entry(entry));
         if self.holder == Holder::Nobody {
             self.holder = Holder::Runner;
-            return (place, Then::StartRunner(runtime));
+            let then = match self.crowded {
+                true => Then::StartRunner(runtime),
+                false => Then::BeginHere(runtime),
+            };
+            return (place, then);
         }
         (place, Then::Nothing)
+    }
+
+    /// Size of the requests that wait.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Asks for the zone: `None` if it is the caller's now, else what tells when it is.
@@ -130,7 +144,11 @@ impl Queue {
                 break;
             }
         }
-        if batch.is_empty() { Next::Stop(self.pass_on()) } else { Next::Batch(batch) }
+        if batch.is_empty() {
+            return Next::Stop(self.pass_on());
+        }
+        self.crowded = batch.len() > 1;
+        Next::Batch(batch)
     }
 
     /// Ends the runner's work unless a request from its own runtime is next.

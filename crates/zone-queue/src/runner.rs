@@ -8,8 +8,11 @@ use crate::queue::{Next, Then};
 use crate::sequencer::{Line, Shared, ZoneTarget};
 use crate::stats::add;
 use block_core::{Error, IoVec, Result};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::runtime::Id;
+use std::task::{Context, Waker};
+use tokio::runtime::{Handle, Id};
 
 /// How often one request is tried again because the pointer had moved.
 const MAX_MOVES: u32 = 8;
@@ -18,14 +21,19 @@ const MAX_MOVES: u32 = 8;
 pub(crate) fn carry_out<T: ZoneTarget>(shared: &Arc<Shared<T>>, zone: u64, then: Then) {
     match then {
         Then::StartRunner(runtime) => {
-            // Made before the task, so that it also notices a task that is never polled.
-            let guard = RunnerGuard {
-                shared: Arc::clone(shared),
-                zone,
-                runtime: runtime.id(),
-                armed: true,
-            };
-            drop(runtime.spawn(run(guard)));
+            let guard = RunnerGuard::new(shared, zone, &runtime);
+            drop(runtime.spawn(run(guard, First::Wait)));
+        }
+        Then::BeginHere(runtime) => {
+            let guard = RunnerGuard::new(shared, zone, &runtime);
+            let mut task = Box::pin(run(guard, First::Begin));
+            // Whatever would wake this poll wakes the task instead, which polls once more. A panic
+            // ends the task, as it does in a runtime, and its callers hear of it.
+            let mut nobody = Context::from_waker(Waker::noop());
+            let begun = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut nobody)));
+            if begun.is_ok_and(|poll| poll.is_pending()) {
+                drop(runtime.spawn(task));
+            }
         }
         // One who went away meanwhile passes the zone on himself.
         Then::Wake(holder) => drop(holder.send(())),
@@ -33,15 +41,26 @@ pub(crate) fn carry_out<T: ZoneTarget>(shared: &Arc<Shared<T>>, zone: u64, then:
     }
 }
 
-async fn run<T: ZoneTarget>(mut guard: RunnerGuard<T>) {
+/// How a zone's task begins.
+#[derive(PartialEq, Eq)]
+enum First {
+    /// With a pause, in which others can join the first batch.
+    Wait,
+    Begin,
+}
+
+async fn run<T: ZoneTarget>(mut guard: RunnerGuard<T>, first: First) {
     let shared = Arc::clone(&guard.shared);
     let zone = guard.zone;
     let Some(line) = shared.line(zone) else {
         return;
     };
+    let mut pause = first == First::Wait;
     loop {
         // Callers that were just woken get the chance to ask again before the next write goes out.
-        tokio::task::yield_now().await;
+        if std::mem::replace(&mut pause, true) {
+            tokio::task::yield_now().await;
+        }
         let next = line.queue().next_batch(shared.limits.max_batch_bytes);
         match next {
             Next::Batch(batch) => {
@@ -69,6 +88,13 @@ struct RunnerGuard<T: ZoneTarget> {
     zone: u64,
     runtime: Id,
     armed: bool,
+}
+
+impl<T: ZoneTarget> RunnerGuard<T> {
+    /// Made before the task, so that it also notices a task that is never polled.
+    fn new(shared: &Arc<Shared<T>>, zone: u64, runtime: &Handle) -> Self {
+        Self { shared: Arc::clone(shared), zone, runtime: runtime.id(), armed: true }
+    }
 }
 
 impl<T: ZoneTarget> Drop for RunnerGuard<T> {

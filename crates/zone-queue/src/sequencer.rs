@@ -7,6 +7,7 @@ use crate::stats::{QueueStats, add};
 use block_core::{Error, ErrorKind, InFlight, Result};
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
@@ -159,14 +160,15 @@ impl<T: ZoneTarget> Sequencer<T> {
         let line = self.line(zone)?;
         let under_way = self.shared.in_flight.start();
         let (entry, reply) = Entry::new(at, payload, runtime()?, under_way);
-        let (congested, place, then) = {
+        let (congested, size, place, then) = {
             let mut queue = line.queue();
             let congested = queue.size_before(&entry) > self.shared.limits.congested_above;
             let (place, then) = queue.push(entry);
-            (congested, place, then)
+            (congested, queue.size(), place, then)
         };
         let caller = Caller { line, place };
         add(&self.shared.stats.waits, u64::from(congested));
+        self.shared.stats.longest.fetch_max(size, Ordering::Relaxed);
         runner::carry_out(&self.shared, zone, then);
         let result = reply.await;
         std::mem::forget(caller);

@@ -1,5 +1,6 @@
 //! What the queues of a device count.
 
+use block_core::Counter;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of all zones' queues together, since the device was opened.
@@ -10,6 +11,7 @@ pub struct QueueStats {
     pub(crate) bytes: AtomicU64,
     pub(crate) waits: AtomicU64,
     pub(crate) singly: AtomicU64,
+    pub(crate) longest: AtomicU64,
 }
 
 impl QueueStats {
@@ -34,6 +36,25 @@ impl QueueStats {
     /// [`QueueLimits::congested_above`]: crate::QueueLimits::congested_above
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Most bytes that waited in one zone's queue at the same time; a request counts as 4 KiB at
+    /// least.
+    pub fn longest(&self) -> u64 {
+        self.longest.load(Ordering::Relaxed)
+    }
+
+    /// All of them, for [`BlockDriver::counters`](block_core::BlockDriver::counters).
+    pub fn counters(&self) -> Vec<Counter> {
+        let all = [
+            ("queue_requests", self.requests()),
+            ("queue_batches", self.batches()),
+            ("queue_bytes", self.bytes()),
+            ("queue_waits", self.waits()),
+            ("queue_singly", self.singly()),
+            ("queue_longest_bytes", self.longest()),
+        ];
+        all.into_iter().map(|(name, value)| Counter { name, value }).collect()
     }
 
     /// Requests that were tried again by themselves after their write failed.

@@ -109,6 +109,10 @@ impl BlockDriver for ZonedFile {
         vec![&self.device.child]
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        self.queues.stats().counters()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         Some(self)
     }

@@ -97,6 +97,10 @@ impl BlockDriver for Held {
     fn children(&self) -> Vec<&Child> {
         vec![&self.child]
     }
+
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         None
     }

@@ -113,6 +113,10 @@ impl BlockDriver for MemoryDriver {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         None
     }

@@ -180,6 +180,10 @@ impl BlockDriver for MemoryZoned {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         Some(self)
     }

@@ -124,6 +124,10 @@ impl BlockDriver for Broken {
         self.inner.children()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         self.inner.zoned().map(|_| self as &dyn ZonedDriver)
     }

@@ -44,6 +44,10 @@ impl BlockDriver for Fake {
     fn children(&self) -> Vec<&Child> {
         self.child.iter().collect()
     }
+
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         self.limits.zoned.is_some().then_some(self)
     }

@@ -10,51 +10,102 @@
 //!   interruptions and bounce buffers are handled there, the same way for every engine;
 //! - never blocks the thread that polls it.
 //!
+//! What each request takes:
+//!
+//! | request | `threads` | `io_uring` |
+//! |---|---|---|
+//! | read, in the page cache | at once, if it is short | at once, if it is short |
+//! | other reads | thread | ring |
+//! | direct writes | thread | ring |
+//! | writes through the page cache, durable writes, syncs, allocation | thread | thread |
+//!
+//! In the last row the kernel would use threads of its own for `io_uring`, which are no faster.
 //! Whatever is rare (open, resize, ioctls) goes through [`blocking`] on any engine.
 
+mod inline;
 mod job;
 mod offload;
 mod threads;
 mod transfer;
+mod uring;
 
 pub(crate) use job::{AllocateJob, Durable, ReadJob, SyncJob, WriteJob};
 pub(crate) use offload::blocking;
 
-use block_core::{IoVecMut, Result};
+use block_core::{InFlight, IoVecMut, Result};
+use std::io;
+use std::sync::Arc;
+use transfer::{Reading, Writing};
+use uring::{Carried, Uring};
 
 /// A way of making system calls without blocking the caller.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Engine {
-    /// Each request on a thread of the runtime's blocking pool.
+    /// On threads of the runtime's blocking pool.
     Threads,
+    /// By the kernel, where it can without threads.
+    Uring(Arc<Uring>),
 }
 
 impl Engine {
+    /// The engine `io_uring`, for one open file.
+    ///
+    /// # Errors
+    /// What the kernel says: `ENOSYS` if it has none, `EPERM` where it is forbidden.
+    pub(crate) fn uring() -> io::Result<Self> {
+        uring::probe().map(|()| Self::Uring(Arc::default()))
+    }
+
     /// Fills the job's buffers. Past the end of the file it gives zeroes.
-    pub(crate) async fn read(self, job: ReadJob) -> Result<IoVecMut> {
+    pub(crate) async fn read(&self, job: ReadJob) -> Result<IoVecMut> {
+        let ReadJob { file, offset, bufs, guard } = job;
+        let mut reading = Reading::new(&file.pool, file.alignment, offset, bufs);
+        if inline::read(&file, &mut reading).await? {
+            return Ok(reading.finish());
+        }
         match self {
-            Self::Threads => blocking(|| threads::read(job)).await?,
+            Self::Threads => blocking(|| threads::read(file, reading, guard)).await?,
+            Self::Uring(uring) => match uring.carry(&file, reading, guard).await {
+                Carried::Done(result, reading) => Ok(result.map(|()| reading.finish())?),
+                Carried::Left(reading, guard) => {
+                    blocking(|| threads::read(file, reading, guard)).await?
+                }
+            },
         }
     }
 
     /// Writes the job's buffers, and says whether they are durable already.
-    pub(crate) async fn write(self, job: WriteJob) -> Result<Durable> {
+    pub(crate) async fn write(&self, job: WriteJob) -> Result<Durable> {
+        let WriteJob { file, offset, bufs, durable, guard } = job;
+        let writing = Writing::new(&file.pool, file.alignment, offset, bufs);
         match self {
-            Self::Threads => blocking(|| threads::write(job)).await?,
+            Self::Uring(uring) if file.is_direct() && !durable => {
+                match uring.carry(&file, writing, guard).await {
+                    Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
+                    Carried::Left(writing, guard) => {
+                        blocking(move || threads::write(file, writing, durable, guard)).await?
+                    }
+                }
+            }
+            _ => blocking(move || threads::write(file, writing, durable, guard)).await?,
         }
     }
 
     /// Makes durable what was written.
-    pub(crate) async fn sync(self, job: SyncJob) -> Result<()> {
-        match self {
-            Self::Threads => blocking(|| threads::sync(job)).await?,
-        }
+    pub(crate) async fn sync(&self, job: SyncJob) -> Result<()> {
+        blocking(|| threads::sync(job)).await?
     }
 
     /// Changes a range of the file's space; false if this file cannot do that.
-    pub(crate) async fn allocate(self, job: AllocateJob) -> Result<bool> {
+    pub(crate) async fn allocate(&self, job: AllocateJob) -> Result<bool> {
+        blocking(|| threads::allocate(job)).await?
+    }
+
+    /// Waits until every operation that started before this call has ended.
+    pub(crate) async fn settle(&self, in_flight: &InFlight) {
         match self {
-            Self::Threads => blocking(|| threads::allocate(job)).await?,
+            Self::Threads => in_flight.settle().await,
+            Self::Uring(uring) => uring.settle(in_flight).await,
         }
     }
 }

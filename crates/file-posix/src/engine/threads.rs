@@ -1,44 +1,50 @@
 //! Each request as plain system calls on a blocking thread.
 
-use super::job::{AllocateJob, Durable, ReadJob, SyncJob, WriteJob};
+use super::job::{AllocateJob, Durable, SyncJob};
 use super::transfer::{Reading, Writing};
 use crate::durability::Turn;
 use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
-use block_core::{Error, IoVec, IoVecMut, Result};
+use block_core::{Error, InFlightGuard, IoVecMut, Result};
 use std::io;
 use std::sync::Arc;
 
-pub(super) fn read(job: ReadJob) -> Result<IoVecMut> {
-    let guard = job.guard;
-    let result = read_all(job.file, job.offset, job.bufs);
+/// Reads what is left to read.
+pub(super) fn read(
+    file: Arc<OpenFile>,
+    mut reading: Reading,
+    guard: InFlightGuard,
+) -> Result<IoVecMut> {
+    let result = make_reads(&file, &mut reading).map(|()| reading.finish());
+    drop(file);
     drop(guard);
     result
 }
 
-fn read_all(file: Arc<OpenFile>, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
-    let mut reading = Reading::new(&file.pool, file.alignment, offset, bufs);
+fn make_reads(file: &OpenFile, reading: &mut Reading) -> Result<()> {
     while let Some(call) = reading.next_call() {
         let result = sys::preadv(file.fd(), call.target, call.at, call.offset);
         reading.completed(file.transferred(result))?;
     }
-    Ok(reading.finish())
+    Ok(())
 }
 
-pub(super) fn write(job: WriteJob) -> Result<Durable> {
-    let guard = job.guard;
-    let result = write_all(job.file, job.offset, job.bufs, job.durable);
-    drop(guard);
-    result
-}
-
-fn write_all(file: Arc<OpenFile>, offset: u64, bufs: IoVec, durable: bool) -> Result<Durable> {
-    let mut writing = Writing::new(&file.pool, file.alignment, offset, bufs);
+/// Writes what is left to write.
+pub(super) fn write(
+    file: Arc<OpenFile>,
+    mut writing: Writing,
+    durable: bool,
+    guard: InFlightGuard,
+) -> Result<Durable> {
+    let start = writing.position();
     let result = make_writes(&file, &mut writing, durable);
-    if writing.position() > offset {
+    if writing.position() > start {
         file.changed_up_to(writing.position());
     }
+    drop(writing);
+    drop(file);
+    drop(guard);
     result
 }
 
@@ -113,7 +119,7 @@ fn allocate_range(file: Arc<OpenFile>, what: Allocate, offset: u64, len: u64) ->
 mod tests {
     use super::*;
     use crate::alignment::Alignment;
-    use block_core::BufferPool;
+    use block_core::{BufferPool, InFlight, IoVec};
 
     #[test]
     fn only_a_write_that_was_not_made_durable_spoils_later_flushes() {
@@ -134,7 +140,10 @@ mod tests {
         let file = OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default());
         let data = || IoVec::from(vec![1; 100]);
         let file = Arc::new(file);
-        let write = |durable| write_all(Arc::clone(&file), 0, data(), durable).unwrap();
+        let write = |durable| {
+            let writing = Writing::new(&file.pool, file.alignment, 0, data());
+            write(Arc::clone(&file), writing, durable, InFlight::default().start()).unwrap()
+        };
         assert_eq!(write(true), Durable(true));
         assert_eq!(write(false), Durable(false));
         file.no_dsync.learn();

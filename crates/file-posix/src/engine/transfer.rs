@@ -5,12 +5,24 @@
 //! piece at a time, and the bytes are copied.
 
 use crate::alignment::Alignment;
-use crate::sys::Cursor;
+use crate::sys::{Cursor, Memory, Transfer};
 use block_core::{BufferPool, IoBuf, IoBufMut, IoVec, IoVecMut};
 use std::io;
 
 /// The largest bounce buffer, in bytes; a multiple of every alignment.
 const PIECE: usize = 1 << 20;
+
+/// What reads and writes have in common for an engine that takes the memory itself.
+pub(super) trait Calls {
+    /// The next call, with its memory, which is to be given back; `None` if all is done.
+    fn lend(&mut self) -> Option<Transfer>;
+
+    /// Takes back what was lent.
+    fn give_back(&mut self, memory: Memory);
+
+    /// Takes the result of the call.
+    fn completed(&mut self, result: io::Result<usize>) -> io::Result<()>;
+}
 
 /// A call that fills `target` from the cursor on.
 pub(super) struct ReadCall<'a> {
@@ -73,6 +85,12 @@ impl Reading {
             target: &mut self.target,
             at: self.at,
         })
+    }
+
+    /// How many bytes the request is for, and thus would be copied without waiting.
+    pub(super) fn len(&self) -> usize {
+        let rest = self.bounce.as_ref().map_or(0, |bounce| bounce.rest.len());
+        self.target.len().saturating_add(rest)
     }
 
     /// Takes the result of the call.
@@ -141,6 +159,24 @@ impl Reading {
         if let Some(bounce) = &mut self.bounce {
             bounce.ended = true;
         }
+    }
+}
+
+impl Calls for Reading {
+    fn lend(&mut self) -> Option<Transfer> {
+        let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
+        let memory = Memory::Fill(std::mem::take(&mut self.target));
+        Some(Transfer { memory, at, offset })
+    }
+
+    fn give_back(&mut self, memory: Memory) {
+        if let Memory::Fill(target) = memory {
+            self.target = target;
+        }
+    }
+
+    fn completed(&mut self, result: io::Result<usize>) -> io::Result<()> {
+        self.completed(result)
     }
 }
 
@@ -244,6 +280,24 @@ impl Writing {
             piece.copy_to_slice(copy);
         }
         self.source = copy.into();
+    }
+}
+
+impl Calls for Writing {
+    fn lend(&mut self) -> Option<Transfer> {
+        let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
+        let memory = Memory::Take(std::mem::take(&mut self.source));
+        Some(Transfer { memory, at, offset })
+    }
+
+    fn give_back(&mut self, memory: Memory) {
+        if let Memory::Take(source) = memory {
+            self.source = source;
+        }
+    }
+
+    fn completed(&mut self, result: io::Result<usize>) -> io::Result<()> {
+        self.completed(result)
     }
 }
 

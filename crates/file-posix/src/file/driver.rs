@@ -144,6 +144,10 @@ impl BlockDriver for FileDriver {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         None
     }
@@ -214,7 +218,7 @@ impl BlockDriver for FileDriver {
     }
 
     async fn settle(&self) -> Result<()> {
-        self.in_flight.settle().await;
+        self.engine.settle(&self.in_flight).await;
         Ok(())
     }
 

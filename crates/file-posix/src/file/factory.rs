@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// | option | values | meaning |
 /// |---|---|---|
 /// | `filename` | a path | required: an existing regular file |
-/// | `aio` | `threads`, `auto` | how calls leave the async threads; `auto`, the default, takes the best that is built in |
+/// | `aio` | `threads`, `io_uring`, `auto` | how calls leave the async threads; `auto`, the default, is `io_uring` where the kernel allows it, else `threads` |
 /// | `locking` | `on` (default), `off` | whether the file is locked against other users |
 ///
 /// `read-only` and `cache.direct` are taken from the node or its parents.
@@ -80,13 +80,24 @@ pub(crate) enum Aio {
 }
 
 impl Aio {
+    /// The engine for one open file. Makes system calls that do not wait.
     pub(crate) fn engine(self) -> Result<Engine> {
         match self {
-            Self::Auto | Self::Threads => Ok(Engine::Threads),
-            Self::IoUring => Err(invalid(
-                "aio=io_uring is not built in; use aio=threads, or aio=auto for the best there is"
-                    .to_owned(),
-            )),
+            Self::Threads => Ok(Engine::Threads),
+            Self::Auto => Ok(Engine::uring().unwrap_or(Engine::Threads)),
+            Self::IoUring => Engine::uring().map_err(|error| {
+                let why = match error.raw_os_error() {
+                    Some(nix::libc::ENOSYS) => "this kernel has no io_uring that is new enough",
+                    Some(nix::libc::EPERM | nix::libc::EACCES) => {
+                        "io_uring is forbidden here, by kernel.io_uring_disabled or a container"
+                    }
+                    _ => "io_uring cannot be set up",
+                };
+                invalid(format!(
+                    "aio=io_uring: {why} ({error}); use aio=threads, or aio=auto for the best \
+                     there is"
+                ))
+            }),
         }
     }
 }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// | option | values | meaning |
 /// |---|---|---|
 /// | `filename` | a path | required: a block device |
-/// | `aio` | `threads`, `auto` | how calls leave the async threads |
+/// | `aio` | `threads`, `io_uring`, `auto` (default) | how calls leave the async threads, as for [`file()`](crate::file()) |
 /// | `locking` | `on` (default), `off` | whether the device is kept from other users |
 /// | `append` | `auto` (default), `emulated`, `native` | how data is appended to zones, see below |
 ///

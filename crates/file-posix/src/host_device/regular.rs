@@ -53,6 +53,10 @@ impl BlockDriver for HostDevice {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        Vec::new()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         None
     }

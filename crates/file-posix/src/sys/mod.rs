@@ -10,6 +10,7 @@ mod descriptor;
 mod iov;
 mod lock;
 mod nvme;
+mod ring;
 mod space;
 mod statx;
 mod transfer;
@@ -23,9 +24,10 @@ pub(crate) use descriptor::{Access, FileKind, Stat, clear_nonblock, create_new, 
 pub(crate) use iov::Cursor;
 pub(crate) use lock::{LockMode, conflicting_lock, try_lock, unlock};
 pub(crate) use nvme::{namespace_id, zone_append};
+pub(crate) use ring::{DEPTH, Ended, Memory, Ring, Transfer, watch_readable};
 pub(crate) use space::{Allocate, fallocate, fdatasync, fsync, ftruncate};
 pub(crate) use statx::dio_alignment;
-pub(crate) use transfer::{preadv, pwritev, pwritev_dsync};
+pub(crate) use transfer::{preadv, preadv_nowait, pwritev, pwritev_dsync};
 pub(crate) use zones::{RawReport, RawZone, SECTOR, manage_zones, report_zones};
 
 use nix::errno::Errno;

@@ -35,6 +35,30 @@ pub(crate) fn preadv(
     })
 }
 
+/// As [`preadv`], if that needs no waiting for the disk: `EAGAIN` if it does, and `EOPNOTSUPP` or
+/// `ENOSYS` where the file system cannot say.
+#[doc(alias = "preadv2")]
+#[doc(alias = "RWF_NOWAIT")]
+pub(crate) fn preadv_nowait(
+    fd: impl AsFd,
+    bufs: &mut IoVecMut,
+    at: Cursor,
+    offset: u64,
+) -> io::Result<usize> {
+    let offset = off_t(offset)?;
+    let iovecs = iov::to_fill(bufs, at);
+    // SAFETY: as in `preadv`.
+    transferred(unsafe {
+        libc::preadv2(
+            fd.as_fd().as_raw_fd(),
+            iovecs.as_ptr(),
+            count(&iovecs),
+            offset,
+            libc::RWF_NOWAIT,
+        )
+    })
+}
+
 /// Writes `bufs` from the cursor on at `offset`; returns how many bytes were taken.
 pub(crate) fn pwritev(fd: impl AsFd, bufs: &IoVec, at: Cursor, offset: u64) -> io::Result<usize> {
     let offset = off_t(offset)?;

@@ -56,6 +56,11 @@ pub async fn open(path: &Path, how: Inherited) -> Result<Arc<Node>> {
     open_options(options(path), how).await
 }
 
+/// Opens with this engine.
+pub async fn open_with(path: &Path, aio: &str, how: Inherited) -> Result<Arc<Node>> {
+    open_options(options(path).set("aio", aio), how).await
+}
+
 /// Opens past the page cache, or checks that the refusal is clear and says so on the screen.
 pub async fn open_direct(path: &Path) -> Option<Arc<Node>> {
     match open(path, DIRECT).await {

@@ -138,7 +138,7 @@ fn text(report: &BenchReport) -> String {
         ),
     };
     let time = duration_ns;
-    format!(
+    let mut text = format!(
         "{ops} {what}, {depth} in flight, in {seconds:.2} s\n\
          throughput  {rate}\n\
          CPU         {:.2} us/request\n\
@@ -149,7 +149,23 @@ fn text(report: &BenchReport) -> String {
         time(latency.p99),
         time(latency.p999),
         time(latency.max),
-    )
+    );
+    if let Some(merged) = merged(report) {
+        text.push_str(&merged);
+    }
+    text
+}
+
+/// What the zones' queues did, if they did anything.
+fn merged(report: &BenchReport) -> Option<String> {
+    let of = |name| u32::try_from(report.counter(name)).ok().filter(|n| *n > 0).map(f64::from);
+    let batches = of("queue_batches")?;
+    Some(format!(
+        "queues      {:.1} requests and {} a write, {:.3} writes/request\n",
+        of("queue_requests")? / batches,
+        size(report.counter("queue_bytes").checked_div(report.counter("queue_batches"))?),
+        batches / of("queue_requests")?,
+    ))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

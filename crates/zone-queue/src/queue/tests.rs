@@ -74,6 +74,8 @@ struct World {
     runner: Option<usize>,
     /// Who has the zone to himself.
     holder: Option<u64>,
+    /// Whether the last batch was of several.
+    crowded: bool,
     uncertain: bool,
     next_id: u64,
     places: Vec<(u64, Place)>,
@@ -117,7 +119,10 @@ impl World {
         self.places.push((id, place));
         self.line.push(Item { id, request: Some((len as u64, zeroes, runtime)) });
         if self.runner.is_none() && self.holder.is_none() {
-            let Then::StartRunner(on) = then else { panic!("a runner is needed: {then:?}") };
+            let on = match (then, self.crowded) {
+                (Then::StartRunner(on), true) | (Then::BeginHere(on), false) => on,
+                (then, crowded) => panic!("a runner is needed, crowded {crowded}: {then:?}"),
+            };
             assert_eq!(on.id(), handle(runtime).id());
             self.runner = Some(runtime);
         } else {
@@ -174,6 +179,9 @@ impl World {
             if zeroes {
                 break;
             }
+        }
+        if !expected.is_empty() {
+            self.crowded = expected.len() > 1;
         }
         match self.queue.next_batch(MAX_BATCH) {
             Next::Batch(batch) => {

@@ -42,7 +42,8 @@ async fn one_task_can_ask_for_any_number_at_once() {
     queues.target().hold();
     let mut replies: Vec<Reply> = (0..1000).map(|n| write(&queues, n * BLOCK, 1)).collect();
     begin_all(&mut replies).await;
-    assert_eq!(queues.waiting(0), 1000, "each has its place since its first poll");
+    // The first has its turn already.
+    assert_eq!(queues.waiting(0), 999, "each has its place since its first poll");
     queues.target().release();
     assert!(all(replies).await.iter().all(Result::is_ok));
 }

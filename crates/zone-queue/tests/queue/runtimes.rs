@@ -31,9 +31,22 @@ fn a_runtime_dropped_in_a_write_is_recovered_from_on_another() {
     });
 }
 
+/// Three appends, the last two in one batch: the zone then waits a moment before it writes.
+fn crowd(queues: &Queues) {
+    runtime().block_on(async {
+        queues.target().hold();
+        let mut replies: Vec<Reply> = (0..3).map(|_| append(queues, 0, 0xcc)).collect();
+        begin_all(&mut replies).await;
+        queues.target().release();
+        assert!(all(replies).await.iter().all(Result::is_ok));
+        assert_eq!(queues.target().batch_lens(), [BLOCK, 2 * BLOCK]);
+    });
+}
+
 #[test]
 fn a_runtime_dropped_before_the_zones_task_ran_leaves_no_zone_stuck() {
     let queues = queues(1);
+    crowd(&queues);
     let first = runtime();
     let mut caller = append(&queues, 0, 1);
     begin_on(&first, &mut caller);
@@ -41,14 +54,23 @@ fn a_runtime_dropped_before_the_zones_task_ran_leaves_no_zone_stuck() {
     runtime().block_on(async {
         let told = soon(caller).await.unwrap_err().to_string();
         assert!(told.contains("nothing of it was written"), "{told}");
-        assert_eq!(soon(append(&queues, 0, 2)).await.unwrap(), 0);
+        assert_eq!(soon(append(&queues, 0, 2)).await.unwrap(), 3 * BLOCK);
         soon(queues.settle()).await;
     });
 }
 
 #[test]
-fn a_runtime_that_is_gone_already_carries_nothing() {
+fn a_runtime_that_is_gone_already_leaves_no_zone_stuck() {
+    for crowded in [false, true] {
+        append_by_a_gone_runtime(crowded);
+    }
+}
+
+fn append_by_a_gone_runtime(crowded: bool) {
     let queues = queues(1);
+    if crowded {
+        crowd(&queues);
+    }
     let handle = {
         let gone = runtime();
         gone.handle().clone()
@@ -57,8 +79,11 @@ fn a_runtime_that_is_gone_already_carries_nothing() {
     let mut caller = append(&queues, 0, 1);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let Poll::Ready(Err(error)) = caller.as_mut().poll(&mut cx) else { panic!("waits") };
-    assert!(error.to_string().contains("nothing of it was written"), "{error}");
-    assert_eq!(runtime().block_on(append(&queues, 0, 2)).unwrap(), 0);
+    let told = if crowded { "nothing of it was written" } else { "ended in the middle" };
+    assert!(error.to_string().contains(told), "{error}");
+    let next = runtime().block_on(append(&queues, 0, 2)).unwrap();
+    // What was begun landed after all.
+    assert_eq!(next, if crowded { 3 * BLOCK } else { BLOCK });
 }
 
 #[test]

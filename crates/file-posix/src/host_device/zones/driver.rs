@@ -221,6 +221,10 @@ impl BlockDriver for ZonedDevice {
         Vec::new()
     }
 
+    fn counters(&self) -> Vec<block_core::Counter> {
+        self.queues.stats().counters()
+    }
+
     fn zoned(&self) -> Option<&dyn ZonedDriver> {
         Some(self)
     }

@@ -1,0 +1,166 @@
+//! Transfers by `io_uring`, driven from the runtimes' own workers.
+//!
+//! What the kernel would hand to threads of its own (syncs, allocation, writes through the page
+//! cache) goes to ours instead, see [`Engine`](super::Engine).
+
+mod lane;
+
+use super::transfer::Calls;
+use crate::open_file::OpenFile;
+use crate::sys::Ring;
+use block_core::{InFlight, InFlightGuard};
+use lane::{Keep, Lane, Outcome};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::num::NonZero;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::task::Poll;
+use tokio::runtime::{Handle, Id};
+
+/// At most so many rings for each file and runtime, so that workers rarely meet.
+const MAX_LANES: usize = 8;
+
+/// The rings of one open file.
+#[derive(Debug, Default)]
+pub(crate) struct Uring {
+    lanes: RwLock<Vec<Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    runtime: Id,
+    number: usize,
+    /// `None` where no ring could be had: threads do the work.
+    lane: Option<Arc<Lane>>,
+}
+
+/// Whether a request was carried to its end, or has to be by other means.
+pub(super) enum Carried<T> {
+    Done(io::Result<()>, T),
+    /// The rest is still to do.
+    Left(T, InFlightGuard),
+}
+
+/// Whether rings can be had.
+///
+/// # Errors
+/// What the kernel says to the first that is tried.
+pub(super) fn probe() -> io::Result<()> {
+    Ring::<()>::new().map(drop)
+}
+
+impl Uring {
+    /// The ring for the thread that asks, in the runtime that it works for.
+    fn lane(&self) -> Option<Arc<Lane>> {
+        let runtime = Handle::try_current().ok()?;
+        let (id, number) = (runtime.id(), thread_number() % lanes_per_runtime());
+        let find = |entries: &[Entry]| {
+            let found = entries.iter().find(|e| e.runtime == id && e.number == number);
+            found.map(|entry| entry.lane.clone())
+        };
+        if let Some(found) = find(&self.lanes.read().unwrap_or_else(PoisonError::into_inner)) {
+            return found;
+        }
+        let mut entries = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = find(&entries) {
+            return found;
+        }
+        entries.retain(|e| e.runtime == id || e.lane.as_ref().is_some_and(|l| !l.is_retired()));
+        let lane = match Lane::open(&runtime) {
+            Ok(lane) => Some(lane),
+            Err(error) => {
+                tracing::warn!(%error, "no io_uring for this runtime; threads do the work");
+                None
+            }
+        };
+        entries.push(Entry { runtime: id, number, lane: lane.clone() });
+        lane
+    }
+
+    /// Makes the calls that a request asks for.
+    pub(super) async fn carry<T: Calls>(
+        &self,
+        file: &Arc<OpenFile>,
+        mut calls: T,
+        mut guard: InFlightGuard,
+    ) -> Carried<T> {
+        let Some(lane) = self.lane() else { return Carried::Left(calls, guard) };
+        while let Some(transfer) = calls.lend() {
+            let keep = Keep::new(Arc::clone(file), guard);
+            let result = match lane.transfer(transfer, keep).await {
+                Outcome::Ended((memory, result), keep) => {
+                    guard = keep.guard;
+                    calls.give_back(memory);
+                    result
+                }
+                Outcome::Refused(transfer, keep) => {
+                    calls.give_back(transfer.memory);
+                    return Carried::Left(calls, keep.guard);
+                }
+            };
+            if is_left(&result) {
+                return Carried::Left(calls, guard);
+            }
+            if let Err(error) = calls.completed(file.transferred(result)) {
+                return Carried::Done(Err(error), calls);
+            }
+        }
+        Carried::Done(Ok(()), calls)
+    }
+
+    /// Waits for `in_flight`, also for requests of runtimes that are not driven at the moment.
+    pub(super) async fn settle(&self, in_flight: &InFlight) {
+        let Ok(here) = Handle::try_current() else { return in_flight.settle().await };
+        let foreign: Vec<Arc<Lane>> = {
+            let entries = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+            let others = entries.iter().filter(|e| e.runtime != here.id());
+            others.filter_map(|e| e.lane.clone()).collect()
+        };
+        let mut helpers: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+        for lane in &foreign {
+            helpers.push(Box::pin(lane.help(&here)));
+        }
+        let mut settled = pin!(in_flight.settle());
+        poll_fn(|cx| {
+            if settled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            helpers.retain_mut(|helper| helper.as_mut().poll(cx).is_pending());
+            // What the helpers reaped may have been the last.
+            settled.as_mut().poll(cx)
+        })
+        .await;
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let entries = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().filter_map(|e| e.lane.as_ref()).for_each(|lane| lane.close());
+    }
+}
+
+/// Whether a call was not made: there is no ring any more, the thread that submitted it has ended,
+/// or the kernel would have had to wait. It is then made by other means.
+fn is_left(result: &io::Result<usize>) -> bool {
+    let number = result.as_ref().err().and_then(io::Error::raw_os_error);
+    number.is_some_and(|e| e == nix::libc::ECANCELED || e == nix::libc::EAGAIN)
+}
+
+fn lanes_per_runtime() -> usize {
+    static LANES: OnceLock<usize> = OnceLock::new();
+    *LANES
+        .get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_LANES))
+}
+
+/// A number for this thread: the first free one, so that few threads share one.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    NUMBER.with(Cell::get)
+}
