@@ -41,17 +41,29 @@ fn from_json(json: &str) -> Result<Options> {
     unfold(map, 0).map(Options)
 }
 
-/// Turns dotted keys inside JSON objects into nested ones.
-fn unfold(map: Map<String, Value>, depth: usize) -> Result<Map<String, Value>> {
+/// Turns dotted keys inside JSON objects into nested ones. `above` counts what the map is nested
+/// in. Everything that recurses over options relies on the bound that is checked here.
+fn unfold(map: Map<String, Value>, above: usize) -> Result<Map<String, Value>> {
     let mut out = Map::new();
     for (key, value) in map {
+        let here = above + key.matches('.').count();
         let value = match value {
-            Value::Object(inner) if depth < MAX_DEPTH => Value::Object(unfold(inner, depth + 1)?),
-            other => other,
+            Value::Object(inner) if here < MAX_DEPTH => Value::Object(unfold(inner, here + 1)?),
+            other if here + nesting(&other) <= MAX_DEPTH => other,
+            _ => return Err(too_deep(&key)),
         };
         insert(&mut out, &key, value)?;
     }
     Ok(out)
+}
+
+/// How many arrays and objects lie within one another; the JSON parser bounds it.
+fn nesting(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nesting).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(nesting).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn from_dotted(text: &str) -> Result<Options> {
@@ -87,7 +99,7 @@ fn insert(map: &mut Map<String, Value>, dotted: &str, value: Value) -> Result<()
         )));
     }
     if dotted.matches('.').count() > MAX_DEPTH {
-        return Err(invalid(format!("'{dotted}' is nested more than {MAX_DEPTH} deep")));
+        return Err(too_deep(dotted));
     }
     let mut level = map;
     let mut key = dotted;
@@ -109,6 +121,10 @@ fn insert(map: &mut Map<String, Value>, dotted: &str, value: Value) -> Result<()
         }
         (Some(_), _) => Err(invalid(format!("option '{dotted}' is given twice"))),
     }
+}
+
+fn too_deep(key: &str) -> crate::Error {
+    invalid(format!("'{key}' is nested more than {MAX_DEPTH} deep"))
 }
 
 fn invalid(message: String) -> crate::Error {
@@ -156,6 +172,30 @@ mod tests {
         assert!(options("json:{").starts_with("the options after 'json:' are not JSON: "));
         assert!(options("driver=raw,Fi le=x").starts_with("'Fi le' is not an option's name"));
         assert!(options("").contains("empty"));
+    }
+
+    #[test]
+    fn no_mix_of_spellings_nests_deeper_than_allowed() {
+        let objects = |levels: usize| {
+            format!("json:{}{{}}{}", r#"{"file":"#.repeat(levels), "}".repeat(levels))
+        };
+        let dots = |levels: usize| format!(r#"json:{{"{}file":{{}}}}"#, "file.".repeat(levels));
+        let arrays = |levels: usize| {
+            format!(r#"json:{{"file":{}{}}}"#, "[".repeat(levels), "]".repeat(levels))
+        };
+        let mixed = |levels: usize| {
+            let key = format!(r#"{{"{}file":"#, "file.".repeat(20));
+            format!("json:{}{{}}{}", key.repeat(levels), "}".repeat(levels))
+        };
+        for fine in [objects(MAX_DEPTH), dots(MAX_DEPTH - 1), arrays(MAX_DEPTH), mixed(1)] {
+            assert_eq!(image_spec(&options(&fine)).ok(), image_spec(&fine).ok(), "{fine}");
+            assert!(image_spec(&fine).is_ok(), "{}", options(&fine));
+        }
+        let deep =
+            [objects(MAX_DEPTH + 1), dots(MAX_DEPTH), arrays(MAX_DEPTH + 1), mixed(2), mixed(100)];
+        for deep in deep.into_iter().chain([dots(MAX_DEPTH + 1), objects(120), arrays(120)]) {
+            assert!(options(&deep).ends_with("nested more than 32 deep"), "{}", options(&deep));
+        }
     }
 
     proptest! {
