@@ -2,7 +2,8 @@
 
 use crate::commit::aligned;
 use crate::format::{
-    HEADER_COPIES, Header, HeaderFault, PageFault, STATE_SLOTS, StatePage, TablePage, slot_of,
+    HEADER_COPIES, Header, HeaderFault, PageFault, STATE_SLOTS, StatePage, TablePage, is_used_up,
+    slot_of,
 };
 use crate::load::{
     Slots, beyond_the_end, first_zone, newest, newest_state, read_headers, read_states, read_table,
@@ -45,13 +46,18 @@ impl CheckReport {
 /// Verifies the image on a node: headers, both copies of everything, checksums, the zones' states,
 /// and that the file holds all data that they speak of.
 ///
-/// With `repair`, writes good copies over bad ones. A page of which no good copy is left is
+/// With `repair`, writes good copies over bad ones, after everything that is there was made durable;
+/// a repair that is cut off at any point can be done again, without loss. A page of which no good copy is left is
 /// rewritten so that all of its zones can be read to their capacity. No data area byte is changed.
 ///
 /// # Errors
 /// `InvalidImage` if there is no usable header, or the file is too short, `Io`. Damage that has a
 /// name is a finding, not an error.
 pub async fn check(child: &Child, repair: bool) -> Result<CheckReport> {
+    if repair {
+        // A process that was killed may have left the good copy in the medium's cache.
+        child.flush().await?;
+    }
     let mut check = Check { child, repair, report: CheckReport::default() };
     let copies = read_headers(child).await?;
     let header = usable_header(&copies, child)?;
@@ -114,6 +120,7 @@ impl Check<'_> {
     async fn states(&mut self, header: &Header, slots: Slots<StatePage>) -> Result<()> {
         let [even, odd] = STATE_SLOTS;
         let state = newest_state(&slots);
+        self.room_for_more(state.sequence, "of the state page");
         let [first, second] = slots;
         for (place, slot, fault) in [(even, 0, first.err()), (odd, 1, second.err())] {
             let Some(fault) = fault else { continue };
@@ -144,6 +151,8 @@ impl Check<'_> {
         for (number, slots) in (0..).zip(table) {
             let good = match newest(slots.clone(), |p| p.sequence) {
                 Some(good) => {
+                    let zones = describe(header, number);
+                    self.room_for_more(good.sequence, &format!("of the states of {zones}"));
                     self.copies(header, number, slots, &good, clean).await?;
                     good
                 }
@@ -169,6 +178,18 @@ impl Check<'_> {
             );
         }
         Ok(())
+    }
+
+    /// A sequence number has one after it.
+    fn room_for_more(&mut self, sequence: u64, whose: &str) {
+        if is_used_up(sequence) {
+            self.found(
+                format!("the sequence number {sequence:#x} {whose} is used up"),
+                "no image gets there by itself; it can be read, and cannot be written to: copy its \
+                 data to a new image",
+                None,
+            );
+        }
     }
 
     /// A page with at least one good slot.
@@ -201,7 +222,7 @@ impl Check<'_> {
             _ => return Ok(()),
         };
         let mut done = None;
-        if self.repair {
+        if self.repair && !is_used_up(good.sequence) {
             let again = TablePage {
                 sequence: good.sequence.wrapping_add(1),
                 entries: good.entries.clone(),

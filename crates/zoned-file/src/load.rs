@@ -4,7 +4,7 @@ use crate::commit::Table;
 use crate::device::Device;
 use crate::format::{
     ENTRIES_PER_PAGE, HEADER_COPIES, Header, HeaderFault, Layout, PAGE_LEN, PageFault, STATE_SLOTS,
-    StatePage, TablePage,
+    StatePage, TablePage, is_used_up,
 };
 use block_core::{Child, ErrorKind, IoBufMut, IoVecMut, Node, Result};
 use std::sync::Arc;
@@ -58,6 +58,16 @@ pub(crate) async fn load(child: Child) -> Result<Arc<Device>> {
         entries.extend(page.entries);
         sequences.push(page.sequence);
         unequal.push(!equal);
+    }
+    if child.needs().write
+        && sequences.iter().chain([&state.sequence]).any(|number| is_used_up(*number))
+    {
+        return Err(ErrorKind::InvalidImage(
+            "the sequence numbers of its pages are used up, which no image gets to by itself; open \
+             it read-only and copy its data to a new image"
+                .to_owned(),
+        )
+        .into());
     }
     let model = ZoneModel::restore(header.geometry, entries.iter().copied())?;
     if let Some(zone) = beyond_the_end(&header, &entries) {

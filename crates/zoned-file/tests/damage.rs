@@ -232,6 +232,38 @@ async fn both_state_pages() {
     }
 }
 
+/// A sequence number that leaves no room for the next one: no image gets there by itself. It can be
+/// read; a writer would lose what it was promised, and a repair would write what nobody reads.
+#[tokio::test]
+async fn a_sequence_number_without_a_next_one() {
+    let subject = subject().await;
+    for (place, other) in [(PAGES[5], PAGES[4]), (PAGES[3], PAGES[2])] {
+        let mut last = page(&subject.good, place);
+        last[16..24].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+        let sum = crc32c::crc32c(&last[..4092]);
+        last[4092..].copy_from_slice(&sum.to_le_bytes());
+        let mut damaged = subject.damaged(place, &last);
+        for lost in [false, true] {
+            if lost {
+                damaged.write(other + 100, &[1]);
+            }
+            let disk = PowerCutDisk::new(damaged.clone(), 1);
+            let node = common::open(&disk, true).await.unwrap();
+            assert!(view(&node).await == subject.view);
+            let refused = common::open(&disk, false).await.unwrap_err();
+            assert!(matches!(refused.kind(), ErrorKind::InvalidImage(_)), "{refused}");
+            assert!(refused.to_string().contains("read-only"), "{refused}");
+            for repair in [false, true] {
+                let found = common::check(&disk, repair).await.unwrap();
+                let named = found.findings.iter().any(|f| f.problem.contains("sequence number"));
+                assert!(named && !found.is_sound(), "{found:?}");
+            }
+            let node = common::open(&disk, true).await.unwrap();
+            assert!(view(&node).await == subject.view, "lost by the repair");
+        }
+    }
+}
+
 #[tokio::test]
 async fn both_headers() {
     let subject = subject().await;

@@ -95,7 +95,8 @@ impl Header {
             && fields.rest_is_zero()
             && table_offset == TABLE_OFFSET
             && data_offset == layout.data_offset
-            && (layout.data_offset..=layout.file_length).contains(&file_length);
+            && (layout.data(geometry.conventional_end())..=layout.file_length)
+                .contains(&file_length);
         if !consistent {
             return Err(impossible("its parts contradict one another".to_owned()));
         }
@@ -149,9 +150,16 @@ mod tests {
 
     #[test]
     fn a_well_formed_header_with_an_impossible_geometry_is_refused() {
-        for (at, value) in
-            [(56, 0_u64), (64, 1 << 40), (72, 99), (48, u64::MAX), (104, 4096), (112, 0)]
-        {
+        for (at, value) in [
+            (56, 0_u64),
+            (64, 1 << 40),
+            (72, 99),
+            (48, u64::MAX),
+            (104, 4096),
+            (112, 0),
+            // A file that ends before the conventional zones do.
+            (112, 1 << 20),
+        ] {
             let mut page = header().encode();
             page.truncate(PAGE_LEN - 4);
             page[at..at + 8].copy_from_slice(&value.to_le_bytes());

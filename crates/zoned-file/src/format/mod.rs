@@ -8,6 +8,6 @@ mod table;
 
 pub(crate) use header::{Header, HeaderFault, MAGIC};
 pub(crate) use layout::{HEADER_COPIES, Layout, PAGE_LEN, STATE_SLOTS};
-pub(crate) use page::{PageFault, slot_of};
+pub(crate) use page::{PageFault, is_used_up, slot_of};
 pub(crate) use state::StatePage;
 pub(crate) use table::{ENTRIES_PER_PAGE, TablePage};

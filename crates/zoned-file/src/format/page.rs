@@ -31,6 +31,12 @@ pub(crate) fn read_sequence(fields: &mut Decoder<'_>) -> Result<u64, PageFault> 
     if sequence > u64::MAX / 2 { Err(PageFault::Content) } else { Ok(sequence) }
 }
 
+/// Whether a page with this number can be read, but leaves too little room for more of them. No
+/// image gets there by itself: 2^62 commits take longer than anything lasts.
+pub(crate) const fn is_used_up(sequence: u64) -> bool {
+    sequence >= 1 << 62
+}
+
 /// A page being written.
 pub(crate) struct Encoder(Vec<u8>);
 

@@ -24,6 +24,7 @@ mod interrupted;
 mod log;
 mod observe;
 mod oracle;
+mod repairing;
 mod sectors;
 mod session;
 mod steps;
