@@ -33,4 +33,4 @@ mod sys;
 mod sysfs;
 
 pub use file::{create, file};
-pub use host_device::{host_device, zoned_host_device};
+pub use host_device::{host_device, parse_zone_report, zoned_host_device};

@@ -6,3 +6,4 @@ mod regular;
 mod zones;
 
 pub use factory::{host_device, zoned_host_device};
+pub use zones::parse_zone_report;

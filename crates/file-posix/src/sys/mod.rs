@@ -28,7 +28,7 @@ pub(crate) use ring::{DEPTH, Ended, Memory, Ring, Transfer, watch_readable};
 pub(crate) use space::{Allocate, fallocate, fdatasync, fsync, ftruncate};
 pub(crate) use statx::dio_alignment;
 pub(crate) use transfer::{preadv, preadv_nowait, pwritev, pwritev_dsync};
-pub(crate) use zones::{RawReport, RawZone, SECTOR, manage_zones, report_zones};
+pub(crate) use zones::{RawReport, RawZone, SECTOR, decode_report, manage_zones, report_zones};
 
 use nix::errno::Errno;
 use std::io;

@@ -74,7 +74,7 @@ pub(crate) fn report_zones(fd: impl AsFd, offset: u64, max: u32) -> io::Result<R
     // SAFETY: the kernel fills the header and at most `nr_zones` descriptors behind it, for which
     // the buffer has room.
     uninterrupted(|| unsafe { raw::blkreportzone(fd.as_fd().as_raw_fd(), place) })?;
-    Ok(decode(&buffer, max))
+    Ok(decode_report(&buffer, max))
 }
 
 fn sectors(bytes: u64) -> u64 {
@@ -82,7 +82,7 @@ fn sectors(bytes: u64) -> u64 {
 }
 
 /// Reads what the kernel wrote, in the machine's own byte order.
-fn decode(report: &[u64], max: u32) -> RawReport {
+pub(crate) fn decode_report(report: &[u64], max: u32) -> RawReport {
     let word = |i: usize| report.get(i).copied().unwrap_or(0);
     let [claimed, flags] = halves(word(1));
     let per_zone = DESCRIPTOR.div_ceil(size_of::<u64>());

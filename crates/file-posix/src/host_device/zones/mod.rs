@@ -22,3 +22,4 @@ mod target;
 mod track;
 
 pub(super) use driver::driver;
+pub use report::parse_zone_report;

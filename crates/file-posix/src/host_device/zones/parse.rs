@@ -24,7 +24,8 @@ pub(super) fn zones(
             shape.count()
         )));
     }
-    let numbered = (first..).zip(&report.zones);
+    // A number that is too large is past the end, where no zone is right.
+    let numbered = (0_u64..).zip(&report.zones).map(|(n, raw)| (first.saturating_add(n), raw));
     numbered.map(|(index, raw)| zone(shape, index, raw, report.has_capacity)).collect()
 }
 
@@ -165,6 +166,7 @@ mod tests {
         refused(&report(&[]));
         refused(&report(&[EMPTY, EMPTY]));
         refused(&RawReport { claimed: 3, ..report(&[EMPTY]) });
+        assert!(zones(&SHAPE, u64::MAX, 2, &report(&[EMPTY, EMPTY])).is_err());
         let beyond = RawZone { start: 20, len: 0, ..EMPTY };
         let last = RawZone { start: 16, len: 4, write_pointer: 16, capacity: 4, ..EMPTY };
         assert!(zones(&SHAPE, 2, 9, &report(&[last, beyond])).is_err());

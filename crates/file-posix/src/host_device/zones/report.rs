@@ -32,3 +32,25 @@ pub(super) fn read(file: &OpenFile, shape: &Shape, range: Range<u64>) -> Result<
     }
     Ok(zones)
 }
+
+/// Reads the kernel's reply to `BLKREPORTZONE` exactly as `host_device` does: a pure function, so
+/// that it can be tried with whatever a hostile or broken device may say.
+///
+/// `reply` is a `struct blk_zone_report` with its zones, as words of the machine; what is missing
+/// at its end counts as not there. `zone_size` and `device_length` are in bytes; `first_zone` is
+/// the number of the zone that was asked for first, and `asked` the number of zones.
+///
+/// # Errors
+/// [`InvalidDevice`](block_core::ErrorKind::InvalidDevice), naming the zone and what is wrong, for
+/// anything but at least one and at most `asked` zones that this device can have.
+#[doc(alias = "BLKREPORTZONE")]
+pub fn parse_zone_report(
+    reply: &[u64],
+    zone_size: u64,
+    device_length: u64,
+    first_zone: u64,
+    asked: u32,
+) -> Result<Vec<Zone>> {
+    let shape = Shape { zone_size, length: device_length };
+    parse::zones(&shape, first_zone, asked, &sys::decode_report(reply, asked))
+}
