@@ -1,0 +1,6 @@
+//! libFuzzer's entry to the target `report`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz_targets::report::run(data);
+});
