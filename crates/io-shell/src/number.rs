@@ -17,8 +17,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let too_large = || format!("Parsing error: argument too large -- {text}");
     let unsigned = text.strip_prefix('+').unwrap_or(text);
     if let Some(rest) = unsigned.strip_prefix('-') {
-        // The same complaint as qemu-io's: below zero is out of range, too.
-        let number = rest.starts_with(|c: char| c.is_ascii_digit());
+        // The same complaint as qemu-io's: below zero is out of range, too, if it has no suffix.
+        let number = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
         return Err(if number { too_large() } else { not_a_number() });
     }
     let (radix, digits) = match strip_hex(unsigned) {
@@ -146,7 +146,7 @@ mod tests {
     fn numbers_that_qemu_io_refuses() {
         for text in [
             "", "x", "k", "-", "+", "0x", "0xg", "1.5", "1.5b", "1kk", "1e3", "0x1_0", ".", ".k",
-            "٣", "1٣", "--1", "0x1.5k", "1.2.3k", "-x",
+            "٣", "1٣", "--1", "0x1.5k", "1.2.3k", "-x", "-2M", "-1k", "-1.5", "-1x", "-",
         ] {
             let error = parse_bytes(text).unwrap_err();
             assert!(error.contains("non-numeric argument"), "{text}: {error}");
