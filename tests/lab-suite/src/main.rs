@@ -17,12 +17,11 @@
 )]
 
 mod harness;
-mod nullb;
 mod subject;
 mod suites;
-mod witness;
 
 use harness::Results;
+use lab_suite::{nullb, witness};
 use subject::Device;
 
 fn main() -> std::process::ExitCode {

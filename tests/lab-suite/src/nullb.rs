@@ -63,40 +63,72 @@ pub fn is_present() -> bool {
 
 impl NullBlk {
     pub fn new(spec: &Spec) -> Self {
+        let mut settings = vec![
+            ("size", spec.size),
+            ("blocksize", u64::from(spec.block_size)),
+            ("memory_backed", 1),
+        ];
+        if spec.zoned {
+            settings.extend([("zoned", 1), ("zone_size", spec.zone_size)]);
+            if spec.zone_capacity != 0 {
+                settings.push(("zone_capacity", spec.zone_capacity));
+            }
+            settings.extend([
+                ("zone_nr_conv", spec.conventional),
+                ("zone_max_open", u64::from(spec.max_open)),
+                ("zone_max_active", u64::from(spec.max_active)),
+            ]);
+        } else {
+            settings.push(("discard", 1));
+        }
+        Self::with_settings(settings).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// A device with settings named as in configfs. Those of single zones' state are set when the
+    /// device is there, all others before. Says which setting this kernel does not have or take.
+    pub fn with_settings<'a, V: std::fmt::Display>(
+        settings: impl IntoIterator<Item = (&'a str, V)>,
+    ) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("lab{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(ROOT).join(&name);
         fs::create_dir(&folder).expect("a folder in configfs");
         let mut device = Self { folder, node: PathBuf::new() };
-        device.set("size", spec.size);
-        device.set("blocksize", spec.block_size);
-        device.set("memory_backed", 1);
-        if device.folder.join("discard").exists() && !spec.zoned {
-            device.set("discard", 1);
-        }
-        if spec.zoned {
-            device.set("zoned", 1);
-            device.set("zone_size", spec.zone_size);
-            if spec.zone_capacity != 0 {
-                device.set("zone_capacity", spec.zone_capacity);
+        let mut states = Vec::new();
+        for (key, value) in settings {
+            if !device.folder.join(key).exists() {
+                return Err(format!("this kernel's null_blk has no setting '{key}'"));
             }
-            device.set("zone_nr_conv", spec.conventional);
-            device.set("zone_max_open", spec.max_open);
-            device.set("zone_max_active", spec.max_active);
+            match key {
+                "zone_readonly" | "zone_offline" => states.push((key, value)),
+                _ => device.must_set(key, value)?,
+            }
         }
-        device.set("power", 1);
+        device.must_set("power", 1)?;
+        device.node = device.wait_for_node(&name)?;
+        for (key, value) in states {
+            device.must_set(key, value)?;
+        }
+        Ok(device)
+    }
+
+    fn must_set(&self, key: &str, value: impl std::fmt::Display) -> Result<(), String> {
+        let value = value.to_string();
+        self.try_set(key, &value).map_err(|e| format!("null_blk refuses {key}={value}: {e}"))
+    }
+
+    fn wait_for_node(&self, name: &str) -> Result<PathBuf, String> {
         // Newer kernels name the device after the folder, older ones number it.
-        let index = fs::read_to_string(device.folder.join("index")).expect("an index");
+        let index = fs::read_to_string(self.folder.join("index")).map_err(|e| e.to_string())?;
         let numbered = PathBuf::from(format!("/dev/nullb{}", index.trim()));
-        let named = Path::new("/dev").join(&name);
+        let named = Path::new("/dev").join(name);
         for _ in 0..200 {
             if let Some(node) = [&named, &numbered].into_iter().find(|n| n.exists()) {
-                device.node = node.clone();
-                return device;
+                return Ok(node.clone());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("neither {} nor {} appeared", named.display(), numbered.display());
+        Err(format!("neither {} nor {} appeared", named.display(), numbered.display()))
     }
 
     pub fn path(&self) -> &Path {
@@ -104,9 +136,7 @@ impl NullBlk {
     }
 
     pub fn set(&self, name: &str, value: impl std::fmt::Display) {
-        if let Err(e) = self.try_set(name, &value.to_string()) {
-            panic!("null_blk refuses {name}={value}: {e}");
-        }
+        self.must_set(name, value).unwrap_or_else(|why| panic!("{why}"));
     }
 
     pub fn try_set(&self, name: &str, value: &str) -> std::io::Result<()> {
