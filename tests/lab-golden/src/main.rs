@@ -21,6 +21,7 @@
 mod compare;
 mod device;
 mod differences;
+mod refusals;
 mod script;
 mod side_by_side;
 mod witnesses;
@@ -95,6 +96,11 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let seen = witnesses::run(&programs.zblk, &args.wanted, &mut counts);
     println!("{seen} witness tests in {:.0?}", started.elapsed());
+    if is_wanted(&args.wanted, "refusals") {
+        let started = Instant::now();
+        let ran = refusals::run(&programs.zblk, &mut counts);
+        println!("{ran} tests of refusals in {:.0?}", started.elapsed());
+    }
     let Counts { passed, failed, skipped } = counts;
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(

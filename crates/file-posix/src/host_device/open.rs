@@ -121,14 +121,23 @@ fn explain_open(path: &Path, name: &str, how: How, error: io::Error) -> Error {
         io::ErrorKind::InvalidInput if how.direct => alignment::refused(name),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !how.read_only => {
             let access = Access { write: false, direct: false };
-            let readable = sys::open_block_device(path, access, false);
-            if readable.is_ok_and(|fd| sys::is_read_only(&fd).unwrap_or(false)) {
-                return write_protected(name);
+            match sys::open_block_device(path, access, false) {
+                Ok(fd) if sys::is_read_only(&fd).unwrap_or(false) => write_protected(name),
+                Ok(_) => {
+                    let advice = "for writing (read-only=on opens it for reading)";
+                    described(&format!("{cannot} {advice}"), error)
+                }
+                Err(_) => not_permitted(&cannot, error),
             }
-            described(&format!("{cannot} for writing (read-only=on opens it for reading)"), error)
         }
+        io::ErrorKind::PermissionDenied => not_permitted(&cannot, error),
         _ => described(&cannot, error),
     }
+}
+
+fn not_permitted(cannot: &str, error: io::Error) -> Error {
+    let advice = "`ls -l` shows which user and group may, often root and disk";
+    described(&format!("{cannot} ({advice})"), error)
 }
 
 fn write_protected(name: &str) -> Error {
