@@ -78,7 +78,27 @@ pub fn run(zblk: &Path, counts: &mut Counts) -> usize {
     test.refused("a device that is read", &[], &reset, &[zoned, "in use", "reads it"]);
     test.allowed("a device that is read, to read", &[], &info);
     drop(reader);
+    if let Ok(zns) = std::env::var("LAB_ZNS") {
+        native_append(&mut test, &zns);
+    }
     test.ran
+}
+
+/// Some kernels let only root send commands to a device. `auto` does without, and `native` says so.
+fn native_append(test: &mut Refusals<'_>, zns: &str) {
+    witness::reset_all(zns);
+    std::fs::set_permissions(zns, PermissionsExt::from_mode(0o060)).unwrap();
+    let image = |append| format!("driver=host_device,filename={zns},cache.direct=on,{append}");
+    let append = ["-c", "zap -p 0 4k"];
+    let (auto, native) = (image("append=auto,locking=off"), image("append=native"));
+    let group = as_nobody("0");
+    test.allowed("appends of whoever may write", &group, &["io", &auto, append[0], append[1]]);
+    let args = ["io", &native, append[0], append[1]];
+    let (success, said) = test.run(&group, &args);
+    let told = ["append=emulated", "Permission denied"];
+    let wrong = (!success && !told.iter().all(|words| said.contains(words))).then_some(said);
+    test.note("native appends of whoever may write", wrong.as_slice());
+    std::fs::set_permissions(zns, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 struct Refusals<'a> {

@@ -51,7 +51,8 @@ use std::path::{Path, PathBuf};
 ///   changed. When a device fails in the middle of a range, some zones have changed.
 /// - `append=emulated` writes at the pointer, on any device. `append=native` sends the command Zone
 ///   Append to an NVMe namespace, which picks the place: several processes may append to one zone.
-///   `append=auto` is native for an NVMe device that is opened with `locking=off`, and otherwise
+///   `append=auto` is native for an NVMe device that is opened with `locking=off`, where the kernel
+///   lets this process send commands (6.1: root only), and otherwise
 ///   emulated.
 /// - Sequential zones take no discards. Write-zeroes writes zeroes there, at the pointer.
 ///

@@ -77,14 +77,33 @@ pub(crate) fn zone_append(
     };
     // The address reaches the kernel as a number.
     let _exposed = data.as_ptr().expose_provenance();
-    // SAFETY: the kernel fills the command's result and reads `data_len` bytes at `addr`, which
-    // `data` keeps alive until the call has ended. It is not repeated when interrupted: whether the
-    // append happened would not be known.
+    // SAFETY: the kernel reads `data_len` bytes at `addr`, which `data` keeps alive until the call
+    // has ended. It is not repeated when interrupted: whether the append happened would not be
+    // known.
+    unsafe { submit(fd, &mut command) }
+}
+
+/// Whether the kernel lets this process send commands: before 6.2 it demands `CAP_SYS_ADMIN`. It is
+/// asked with a command that it does not send on, because its flags must be 0; does not block.
+pub(crate) fn may_send(fd: impl AsFd, nsid: u32) -> io::Result<()> {
+    let mut command =
+        raw::Command { opcode: ZONE_APPEND, flags: u8::MAX, nsid, ..raw::Command::default() };
+    // SAFETY: the command has no data.
+    match unsafe { submit(fd, &mut command) } {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// # Safety
+/// The command's address and length are of memory that the device may read while the call lasts.
+unsafe fn submit(fd: impl AsFd, command: &mut raw::Command) -> io::Result<Status> {
+    // SAFETY: the kernel fills the command's result; its memory is the caller's promise.
     let status: c_int = unsafe {
         libc::ioctl(
             fd.as_fd().as_raw_fd(),
             nix::request_code_readwrite!(b'N', 0x48, size_of::<raw::Command>()),
-            &raw mut command,
+            &raw mut *command,
         )
     };
     match u16::try_from(status) {
@@ -101,6 +120,12 @@ mod tests {
     #[test]
     fn the_command_is_as_long_as_the_kernels() {
         assert_eq!(size_of::<raw::Command>(), 80);
+    }
+
+    #[test]
+    fn only_a_lack_of_permission_keeps_commands_from_being_sent() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(may_send(&file, 1).is_ok());
     }
 
     #[test]

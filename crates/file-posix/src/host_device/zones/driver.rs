@@ -42,11 +42,8 @@ pub(in crate::host_device) fn driver(
     let native = match append {
         Append::Emulated => None,
         Append::Auto if opened.how.locking => None,
-        Append::Auto => Native::detect(&opened.file, opened.block_size),
-        Append::Native => {
-            let native = Native::detect(&opened.file, opened.block_size);
-            Some(native.ok_or_else(|| Native::missing(&opened.name))?)
-        }
+        Append::Auto => Native::detect(&opened).ok(),
+        Append::Native => Some(Native::detect(&opened)?),
     };
     let shape = Shape { zone_size: zoned.zone_size, length: opened.size };
     let zoned = ZonedLimits {

@@ -5,7 +5,8 @@
 
 use super::device::Device;
 use super::refusal;
-use crate::error::invalid;
+use crate::error::{described, invalid};
+use crate::host_device::open::Opened;
 use crate::open_file::OpenFile;
 use crate::sys;
 use block_core::{Error, ErrorKind, IoBuf, IoVec, Result, ZoneId, ZonedLimits};
@@ -34,18 +35,18 @@ mod status {
 }
 
 impl Native {
-    /// Whether this device can do it.
-    pub(super) fn detect(file: &OpenFile, block_size: u32) -> Option<Self> {
-        let namespace = sys::namespace_id(file.fd()).ok().filter(|id| *id > 0)?;
-        Some(Self { namespace, block_size })
-    }
-
-    /// Why it cannot be had.
-    pub(super) fn missing(name: &str) -> Error {
-        invalid(format!(
-            "append=native needs an NVMe namespace with zones, and '{name}' is none; use \
-             append=emulated, or append=auto for the best there is"
-        ))
+    /// Native appends, if the device has them and this process may send them, or why not.
+    pub(super) fn detect(opened: &Opened) -> Result<Self> {
+        let file = &opened.file;
+        let namespace = sys::namespace_id(file.fd()).ok().filter(|id| *id > 0);
+        let namespace = namespace.ok_or_else(|| missing(&opened.name))?;
+        // A device that is opened to be read takes no appends.
+        if !opened.how.read_only
+            && let Err(error) = sys::may_send(file.fd(), namespace)
+        {
+            return Err(not_let(&opened.name, error));
+        }
+        Ok(Self { namespace, block_size: opened.block_size })
     }
 
     /// The largest append in bytes, of a device with these limits; 0 if it is not known.
@@ -77,6 +78,23 @@ impl Native {
             Err(code) => Err(explain(code, zone, limits, len)),
         }
     }
+}
+
+fn missing(name: &str) -> Error {
+    invalid(format!(
+        "append=native needs an NVMe namespace with zones, and '{name}' is none; use \
+         append=emulated, or append=auto for the best there is"
+    ))
+}
+
+fn not_let(name: &str, error: io::Error) -> Error {
+    described(
+        &format!(
+            "append=native sends commands to '{name}', which this kernel does not let this process \
+             do (older ones want root); use append=emulated, or append=auto for the best there is"
+        ),
+        error,
+    )
 }
 
 fn explain(code: u16, zone: ZoneId, limits: &ZonedLimits, needed: u64) -> Error {
