@@ -31,6 +31,8 @@ pub struct Case {
     pub device: String,
     /// Options of the program, such as `-r`, and what is opened; empty for the usual ones.
     pub open: Vec<String>,
+    /// The only kernel that it is for, as the lab calls it; empty for all.
+    pub kernel: String,
     pub steps: Vec<Step>,
 }
 
@@ -91,6 +93,7 @@ impl Script {
                 }));
             }
             "open" => self.case()?.open = rest.split(' ').map(str::to_owned).collect(),
+            "kernel" => rest.clone_into(&mut self.case()?.kernel),
             "$" => {
                 let step = Step { command: rest.to_owned(), ..Step::default() };
                 self.case()?.steps.push(step);
@@ -156,6 +159,11 @@ impl Script {
 }
 
 impl Case {
+    /// Whether it is for this kernel.
+    pub fn is_for(&self, kernel: &str) -> bool {
+        self.kernel.is_empty() || self.kernel == kernel
+    }
+
     /// The commands alone.
     pub fn commands(&self) -> Vec<&str> {
         let commands = self.steps.iter().map(|step| step.command.as_str());
@@ -186,6 +194,9 @@ impl fmt::Display for Script {
                     writeln!(f, "case {} on {}", case.name, case.device)?;
                     if !case.open.is_empty() {
                         writeln!(f, "open {}", case.open.join(" "))?;
+                    }
+                    if !case.kernel.is_empty() {
+                        writeln!(f, "kernel {}", case.kernel)?;
                     }
                     for step in &case.steps {
                         write!(f, "{step}")?;
@@ -235,6 +246,7 @@ $ zap 0 4k
 ! checked errno
 
 case two on zns
+kernel 6.1
 $ length
 = 24 MiB
 ";
@@ -248,6 +260,9 @@ $ length
         assert_eq!(one.open, ["-r", "driver=host_device,filename=DEVICE"]);
         assert_eq!(one.commands(), ["zrp 0 1", "zap 0 4k"]);
         assert_eq!(one.steps[1].reasons, ["checked", "errno"]);
+        assert!(one.is_for("6.1") && one.is_for("6.12"));
+        let two = script.cases().nth(1).unwrap();
+        assert!(two.is_for("6.1") && !two.is_for("6.12"));
         assert_eq!(script.device("small").unwrap().settings[0].1, "24");
     }
 
