@@ -6,7 +6,7 @@ use block_core::{ChildNeeds, ChildRole, ImageSpec, Node, Registry, Result};
 use std::sync::Arc;
 
 /// The drivers that this crate brings: `file`, `host_device`, `zoned_host_device`, `raw`,
-/// `zoned-file`, `null`.
+/// `zoned-file`, `null`, `fault-inject`.
 pub fn standard_drivers() -> Registry {
     Registry::new()
         .with(file_posix::file())
@@ -15,6 +15,7 @@ pub fn standard_drivers() -> Registry {
         .with(raw_format::raw())
         .with(zoned_file::zoned_file())
         .with(null_driver::null())
+        .with(fault_inject::fault_inject())
 }
 
 /// Settings for opening a [`BlockBackend`].

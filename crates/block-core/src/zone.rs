@@ -5,6 +5,7 @@
 //! codes on the wire in virtio-blk. All positions and lengths are in bytes.
 
 use std::fmt;
+use std::ops::Range;
 
 /// How a zoned device constrains writes (`queue/zoned` in sysfs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,6 +168,27 @@ impl Zone {
     pub const fn end(&self) -> u64 {
         self.start.saturating_add(self.length)
     }
+
+    /// Whether the zone's condition can be changed: not that of a conventional zone, nor of one
+    /// that is read-only or offline.
+    pub const fn is_manageable(&self) -> bool {
+        self.zone_type.is_sequential()
+            && !matches!(self.condition, ZoneCondition::ReadOnly | ZoneCondition::Offline)
+    }
+
+    /// The byte ranges of adjacent zones that can be managed. For a filter whose parent asks for
+    /// all zones, of which some are skipped, where its child is asked for a part, in which none
+    /// may be.
+    pub fn manageable_runs(zones: &[Self]) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for zone in zones.iter().filter(|zone| zone.is_manageable()) {
+            match runs.last_mut() {
+                Some(run) if run.end == zone.start => run.end = zone.end(),
+                _ => runs.push(zone.start..zone.end()),
+            }
+        }
+        runs
+    }
 }
 
 /// A management operation on a range of zones.
@@ -269,6 +291,28 @@ mod tests {
         }
         assert_eq!((0..=u8::MAX).filter_map(ZoneType::from_code).count(), 3);
         assert_eq!((0..=u8::MAX).filter_map(ZoneCondition::from_code).count(), 8);
+    }
+
+    #[test]
+    fn zones_that_cannot_be_managed_split_a_range_into_runs() {
+        use ZoneCondition::{Closed, Empty, Full, NotWritePointer, Offline, ReadOnly};
+        let conditions = [NotWritePointer, Empty, Full, ReadOnly, Closed, Offline, Offline, Empty];
+        let zones: Vec<_> = (0_u64..)
+            .zip(conditions)
+            .map(|(i, condition)| Zone {
+                start: i * 100,
+                length: if i == 7 { 50 } else { 100 },
+                capacity: 50,
+                write_pointer: None,
+                zone_type: match condition {
+                    NotWritePointer => ZoneType::Conventional,
+                    _ => ZoneType::SequentialWriteRequired,
+                },
+                condition,
+            })
+            .collect();
+        assert_eq!(Zone::manageable_runs(&zones), [100..300, 400..500, 700..750]);
+        assert_eq!(Zone::manageable_runs(&zones[..1]), []);
     }
 
     #[test]

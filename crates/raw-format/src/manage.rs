@@ -1,8 +1,7 @@
 //! Management of all zones of a window.
 
 use crate::driver::Raw;
-use block_core::{ErrorKind, Result, Zone, ZoneCondition, ZoneId, ZoneOp, ZoneType};
-use std::ops::Range;
+use block_core::{ErrorKind, Result, Zone, ZoneCondition, ZoneId, ZoneOp};
 
 impl Raw {
     /// Changes all zones of the window, as a request over a whole device does: conventional,
@@ -21,7 +20,7 @@ impl Raw {
                 ErrorKind::ZoneFull { zone: self.id_below(full), needed: 0, remaining: 0 }.into()
             );
         }
-        for run in runs(&zones) {
+        for run in Zone::manageable_runs(&zones) {
             let len = run.end.saturating_sub(run.start);
             self.child.manage_zones(op, run.start, len).await?;
         }
@@ -32,49 +31,5 @@ impl Raw {
     fn id_below(&self, zone: &Zone) -> ZoneId {
         let zoned = self.child.limits().zoned;
         ZoneId { index: zoned.map_or(0, |z| z.zone_index(zone.start)), start: zone.start }
-    }
-}
-
-/// The ranges of adjacent zones that can be managed.
-fn runs(zones: &[Zone]) -> Vec<Range<u64>> {
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for zone in zones.iter().filter(|zone| is_manageable(zone)) {
-        match runs.last_mut() {
-            Some(run) if run.end == zone.start => run.end = zone.end(),
-            _ => runs.push(zone.start..zone.end()),
-        }
-    }
-    runs
-}
-
-fn is_manageable(zone: &Zone) -> bool {
-    zone.zone_type != ZoneType::Conventional
-        && !matches!(zone.condition, ZoneCondition::ReadOnly | ZoneCondition::Offline)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn skipped_zones_split_the_window_into_runs() {
-        use ZoneCondition::{Closed, Empty, Full, NotWritePointer, Offline, ReadOnly};
-        let conditions = [NotWritePointer, Empty, Full, ReadOnly, Closed, Offline, Offline, Empty];
-        let zones: Vec<_> = (0_u64..)
-            .zip(conditions)
-            .map(|(i, condition)| Zone {
-                start: i * 100,
-                length: if i == 7 { 50 } else { 100 },
-                capacity: 50,
-                write_pointer: None,
-                zone_type: match condition {
-                    NotWritePointer => ZoneType::Conventional,
-                    _ => ZoneType::SequentialWriteRequired,
-                },
-                condition,
-            })
-            .collect();
-        assert_eq!(runs(&zones), [100..300, 400..500, 700..750]);
-        assert_eq!(runs(&zones[..1]), []);
     }
 }

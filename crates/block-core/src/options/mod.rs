@@ -76,7 +76,10 @@ impl Options {
     }
 
     /// As [`typed`](Self::typed), for options nested under a key, which messages then name.
-    pub(crate) fn typed_within<T: DeserializeOwned>(&self, driver: &str, key: &str) -> Result<T> {
+    ///
+    /// # Errors
+    /// As for [`typed`](Self::typed).
+    pub fn typed_within<T: DeserializeOwned>(&self, driver: &str, key: &str) -> Result<T> {
         typed::from_map(&self.0, driver, &format!("{key}."))
     }
 
