@@ -50,7 +50,7 @@ impl Failure {
 }
 
 /// Names in options. The numbers are Linux's errno values.
-const NAMES: [(&str, Failure); 33] = [
+const NAMES: [(&str, Failure); 35] = [
     ("eio", Failure::IO),
     ("enxio", Failure::Errno(6)),
     ("eagain", Failure::Errno(11)),
@@ -69,6 +69,8 @@ const NAMES: [(&str, Failure); 33] = [
     ("enospc", Failure::NoSpace),
     ("erofs", Failure::ReadOnly),
     ("eopnotsupp", Failure::Unsupported),
+    ("io", Failure::IO),
+    ("busy", Failure::Busy),
     ("no-space", Failure::NoSpace),
     ("read-only", Failure::ReadOnly),
     ("misaligned", Failure::Misaligned),

@@ -88,10 +88,8 @@ fn check(rule: &Rule, zoned: Option<&ZonedLimits>) -> Result<(), String> {
             Err(format!("the number of bits is 1 to 64, not {bits}"))
         }
         Action::Intrude { change, zone } => {
-            if let Intrusion::Append(bytes) = change {
-                check_append(bytes, zoned)?;
-            }
-            check_zone(zone.unwrap_or(0), zoned)
+            check_zone(zone.unwrap_or(0), zoned)?;
+            if let Intrusion::Append(bytes) = change { check_append(bytes, zoned) } else { Ok(()) }
         }
         Action::Retire { condition, zone } => {
             if !matches!(condition, ZoneCondition::ReadOnly | ZoneCondition::Offline) {
