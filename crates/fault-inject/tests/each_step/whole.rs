@@ -192,7 +192,7 @@ async fn create_over(disk: PowerCutDisk, fault: &'static Fault, step: u64) -> Re
         (Ok(node), Some(Ok(_))) => is_empty(&look(&node).await?)?,
         (Ok(node), _) => {
             let seen = look(&node).await?;
-            if !old.is_some_and(|old| same(&old, &seen).is_ok()) {
+            if old.is_none_or(|old| same(&old, &seen).is_err()) {
                 is_empty(&seen)?;
             }
         }
