@@ -36,7 +36,8 @@ pub enum Action {
         /// Whether the effect is there all the same.
         when: When,
     },
-    /// Its first bytes reach the child, then it fails. A request without a range fails at once.
+    /// Its first bytes reach the child, then it fails. A request without a range fails at once, and
+    /// so does a read, because nobody would see what it had read.
     Short {
         /// How many bytes, rounded down to what the device can take; `None` = half of them.
         bytes: Option<u64>,
@@ -45,7 +46,7 @@ pub enum Action {
     },
     /// Some of its sectors reach the child, by chance and in any place, then it fails. In a
     /// sequential zone it is the first ones, by chance how many: nothing else can land there. A
-    /// request without a range fails at once.
+    /// request without a range, and a read, fail at once.
     Torn {
         /// The error.
         error: Failure,
@@ -64,8 +65,8 @@ pub enum Action {
         /// Whether the request or its answer is held back.
         when: When,
     },
-    /// A read succeeds with so many of its bits flipped, in places by chance. Other requests are
-    /// left as they are.
+    /// A read succeeds with so many of its bits flipped, in places by chance. Such a rule is for no
+    /// other requests.
     Corrupt {
         /// How many bits, at most 64.
         bits: u32,

@@ -3,6 +3,7 @@
 use crate::dice::Dice;
 use crate::failure::Failure;
 use crate::hold::Hold;
+use crate::ops::Ops;
 use crate::request::Shape;
 use crate::rule::{Action, Intrusion, Place, Rule, When};
 use block_core::{ErrorKind, Result, ZoneCondition};
@@ -141,7 +142,12 @@ impl Entry {
     /// Whether this rule hits this request; if so, with the dice for all that it leaves to chance.
     fn hits(&mut self, shape: &Shape) -> Option<Dice> {
         let rule = &self.rule;
-        if !rule.ops.contains(shape.op) || !is_at(&rule.place, shape) {
+        let is_for = match rule.action {
+            // Nothing else gives bytes back.
+            Action::Corrupt { .. } => rule.ops & Ops::READ,
+            _ => rule.ops,
+        };
+        if !is_for.contains(shape.op) || !is_at(&rule.place, shape) {
             return None;
         }
         self.counts.matched = self.counts.matched.saturating_add(1);

@@ -87,6 +87,8 @@ pub struct Trial<'a> {
     pub op: &'a Op,
     pub fault: &'a Fault,
     pub reference: &'a Reference,
+    /// Whether the next request is a flush. Otherwise more is written before.
+    pub flush_first: bool,
 }
 
 impl Trial<'_> {
@@ -120,6 +122,13 @@ impl Trial<'_> {
         let mut timeline = Timeline::new(self.reference, self.op, done);
         if let Some(crash) = &crashes {
             crash.verify(&timeline).await.map_err(|e| format!("crash after it: {e}"))?;
+        }
+        if self.flush_first {
+            must("a flush at once", node.flush()).await?;
+            if let Some(crash) = &crashes {
+                let durable = crash.durable().await?;
+                same(&now, &durable).map_err(|e| format!("a flush at once lost it: {e}"))?;
+            }
         }
         go_on(node).await?;
         let later = look(node).await?;

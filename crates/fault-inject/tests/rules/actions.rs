@@ -133,6 +133,9 @@ async fn a_corrupt_read_differs_in_as_many_bits() {
     let read = async || s.node.read(0, IoBufMut::zeroed(4096).into()).await.unwrap().to_vec();
     let wrong: u32 = read().await.iter().map(|byte| (byte ^ 0x55).count_ones()).sum();
     assert_eq!(wrong, 3);
+    // Of what gives no bytes back it knows nothing.
+    s.node.flush().await.unwrap();
+    assert_eq!(s.faults.counts("rot").unwrap().matched, 1);
     assert_eq!(read().await, [0x55; 4096]);
 }
 
