@@ -82,7 +82,10 @@ fn everywhere(stack: Stack, setup: Setup, op: &Op) -> Result<Counts, String> {
 }
 
 fn all_operations(name: &str, stack: Stack, setups: &[Setup]) {
-    let work: Vec<_> = setups.iter().flat_map(|s| OPS.iter().map(move |op| (*s, op))).collect();
+    let all = setups.iter().flat_map(|s| OPS.iter().map(move |op| (*s, op)));
+    let commits = |op: &Op| op.name.starts_with("reset") || op.name.starts_with("finish");
+    // Other operations do the same there as elsewhere.
+    let work: Vec<_> = all.filter(|(s, op)| *s != Setup::Flushed || commits(op)).collect();
     let work = Mutex::new(work.into_iter());
     let (counts, failures) = (Mutex::new(Counts::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -117,7 +120,7 @@ fn all_operations(name: &str, stack: Stack, setups: &[Setup]) {
 
 #[test]
 fn zoned_file_on_a_disk() {
-    let setups = [Setup::Used, Setup::Reopened];
+    let setups = [Setup::Flushed, Setup::Used, Setup::Reopened];
     all_operations("zoned-file on a disk", Stack::ImageOnDisk, &setups);
 }
 

@@ -28,6 +28,8 @@ pub enum Failed {
     Either,
     /// In each zone anything between nothing and all.
     Between,
+    /// The same, in any order: a request that the filter holds back is overtaken by others.
+    InAnyOrder,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -21,6 +21,8 @@ pub enum Setup {
     Used,
     /// The image was closed and opened again: it is marked as clean.
     Reopened,
+    /// All in one session, and all flushed: nothing but the operation asks for a commit.
+    Flushed,
 }
 
 /// What the operation does when nothing fails.
@@ -57,6 +59,9 @@ impl Subject {
             subject = Self { node: node.map_err(|e| e.to_string())?, faults, ..subject };
         }
         must("the setup", make_dirty(&subject.node)).await?;
+        if setup == Setup::Flushed {
+            must("the setup", subject.node.flush()).await?;
+        }
         Ok(subject)
     }
 
@@ -179,6 +184,7 @@ impl Trial<'_> {
             (Some(Ok(())), _) => {
                 return same(&self.reference.after, now).map_err(|e| format!("it succeeded: {e}"));
             }
+            (None, false) => Failed::InAnyOrder,
             // What a child has done a filter cannot undo.
             (_, false) => Failed::Between,
             (None, true) => match self.op.failed {
@@ -194,6 +200,11 @@ impl Trial<'_> {
                     Failed::Nothing => false,
                     Failed::Either => now.is_same_as(after),
                     Failed::Between => now.is_same_as(after) || is_between(before, after, now),
+                    Failed::InAnyOrder => {
+                        now.is_same_as(after)
+                            || is_between(before, after, now)
+                            || is_some_of(before, after, now)
+                    }
                 };
             if !right {
                 return Err(format!(
@@ -219,6 +230,22 @@ fn is_between(before: &Seen, after: &Seen, now: &Seen) -> bool {
         && now.data.len() <= after.data.len()
         && (0..now.data.len() / S as usize)
             .all(|n| [before.sector(n), after.sector(n)].contains(&now.sector(n)))
+}
+
+/// Whether some of several requests were added, in any order.
+fn is_some_of(before: &Seen, after: &Seen, now: &Seen) -> bool {
+    let added = |seen: &Seen| -> Option<Vec<Vec<u8>>> {
+        let added = seen.data.strip_prefix(&before.data[..])?;
+        Some(added.chunks(S as usize).map(<[u8]>::to_vec).collect())
+    };
+    let (Some(mut all), Some(now)) = (added(after), added(now)) else { return false };
+    now.iter().all(|sector| match all.iter().position(|other| other == sector) {
+        Some(at) => {
+            all.swap_remove(at);
+            true
+        }
+        None => false,
+    })
 }
 
 /// Whether data and fullness of all zones are the same.
