@@ -18,16 +18,19 @@ use zone_queue::{ExclusiveZone, Sequencer};
 /// Carries a management operation out, with the zones of the range to itself.
 pub(super) async fn manage(queues: Sequencer<Device>, op: ZoneOp, zones: Range<u64>) -> Result<()> {
     let device = Arc::clone(queues.target());
+    // Before the task, which begins whenever its runtime likes: what is asked later comes later.
+    let places = queues.line_up(zones.clone())?;
     device
         .unstoppable(async move {
             let device = queues.target();
-            let mut holds = Vec::new();
-            // In ascending order, so that two that overlap never wait for each other.
-            for zone in zones.clone() {
-                holds.push(queues.exclusive(zone).await?);
-                let mut state = device.track(zone)?.state();
+            let mut holds = Vec::with_capacity(places.len());
+            for place in places {
+                let hold = place.wait().await?;
+                let mut state = device.track(hold.zone())?.state();
                 state.touched = true;
                 state.in_use = true;
+                drop(state);
+                holds.push(hold);
             }
             let work = Work { op, zones, shape: device.shape, limits: device.limits };
             let all = work.zones == (0..device.shape.count());

@@ -121,10 +121,15 @@ pub(super) async fn append(
     bufs: IoVec,
 ) -> Result<u64> {
     let device = Arc::clone(queues.target());
+    // Before the task, which begins whenever its runtime likes: appends land in the order in which
+    // they were asked for.
+    let places = queues.line_up(zone..zone.saturating_add(1))?;
     device
         .unstoppable(async move {
             let device = queues.target();
-            let hold = queues.exclusive(zone).await?;
+            let place = places.into_iter().next();
+            let place = place.ok_or(ErrorKind::OutOfRange { length: device.shape.length })?;
+            let hold = place.wait().await?;
             let known = { device.track(zone)?.state().known };
             if known.is_none() {
                 device.look(zone).await?;
