@@ -54,6 +54,9 @@ use std::path::{Path, PathBuf};
 ///   `append=auto` is native for an NVMe device that is opened with `locking=off`, where the kernel
 ///   lets this process send commands (6.1: root only), and otherwise
 ///   emulated.
+/// - With `locking=off` an emulated append that fails, and finds the pointer moved, is written again
+///   at the pointer, even if its own bytes stand there already: they may be somebody else's. So a
+///   record can be there twice after an error of the device, and is never lost to another writer.
 /// - Sequential zones take no discards. Write-zeroes writes zeroes there, at the pointer.
 ///
 /// # Errors

@@ -23,6 +23,8 @@ pub(super) struct Device {
     pub shape: Shape,
     pub limits: ZonedLimits,
     pub native: Option<Native>,
+    /// Whether others may write to the device, too.
+    pub shared: bool,
     tracks: Box<[Track]>,
     /// Held by whoever brings a zone into use.
     pub entering: Mutex<()>,
@@ -40,12 +42,14 @@ impl Device {
         shape: Shape,
         limits: ZonedLimits,
         native: Option<Native>,
+        shared: bool,
     ) -> Self {
         Self {
             io,
             shape,
             limits,
             native,
+            shared,
             tracks: (0..shape.count()).map(|_| Track::default()).collect(),
             entering: Mutex::default(),
             failed: Mutex::default(),

@@ -60,7 +60,7 @@ pub(in crate::host_device) fn driver(
     };
     let limits = Limits { discard: false, zoned: Some(zoned), ..opened.limits() };
     let io = FileDriver::new(opened.file, engine, opened.how.read_only);
-    let device = Arc::new(Device::new(io, shape, zoned, native));
+    let device = Arc::new(Device::new(io, shape, zoned, native, !opened.how.locking));
     let zones = usize::try_from(shape.count()).unwrap_or(usize::MAX);
     let queues = Sequencer::new(Arc::clone(&device), zones, QueueLimits::default());
     Ok(ZonedDevice { name, device, queues, limits })
