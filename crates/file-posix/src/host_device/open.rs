@@ -141,8 +141,10 @@ fn not_permitted(cannot: &str, error: io::Error) -> Error {
 }
 
 fn write_protected(name: &str) -> Error {
-    let message = format!("the device '{name}' takes no writes; open it with read-only=on");
-    ErrorKind::Io(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, message)).into()
+    const EROFS: i32 = 30;
+    let message =
+        format!("the device '{name}' takes no writes (read-only=on opens it for reading)");
+    described(&message, io::Error::from_raw_os_error(EROFS))
 }
 
 fn checked_block_size(name: &str, logical: u32, physical: Option<u32>) -> Result<u32> {
@@ -235,6 +237,14 @@ mod tests {
         assert_eq!(open("/nonexistent/device").0, "io");
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(open(file.path().to_str().unwrap()).1.contains("use driver=file"));
+    }
+
+    #[test]
+    fn a_write_protected_device_says_so_with_its_number() {
+        let error = write_protected("/dev/x");
+        assert_eq!((error.kind().name(), error.errno()), ("io", 30));
+        assert!(error.to_string().contains("/dev/x"), "{error}");
+        assert!(error.to_string().contains("read-only=on"), "{error}");
     }
 
     #[test]
