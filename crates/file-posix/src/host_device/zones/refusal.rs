@@ -103,10 +103,12 @@ pub(super) fn is_belief(error: &Error) -> bool {
     )
 }
 
-/// Whether the device failed the request and says no more than that.
+/// Whether the device failed the request and says no more than that. SCSI disks answer most
+/// refusals with the one number, all else with the other.
 pub(super) fn is_vague(error: &Error) -> bool {
     const EIO: i32 = 5;
-    matches!(error.kind(), ErrorKind::Io(_)) && error.errno() == EIO
+    const EREMOTEIO: i32 = 121;
+    matches!(error.kind(), ErrorKind::Io(_)) && matches!(error.errno(), EIO | EREMOTEIO)
 }
 
 #[cfg(test)]
@@ -147,6 +149,13 @@ mod tests {
         assert_eq!(kind(109), "too-many-open");
         assert_eq!(kind(75), "too-many-active");
         assert_eq!(kind(5), "io");
+    }
+
+    #[test]
+    fn what_a_scsi_disk_says_is_as_vague_as_any() {
+        assert!(is_vague(&os(5)) && is_vague(&os(121)));
+        assert!(!is_vague(&os(19)), "a device that is gone says so");
+        assert!(!is_vague(&ErrorKind::ReadOnly.into()));
     }
 
     #[test]
