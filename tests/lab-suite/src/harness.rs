@@ -1,11 +1,12 @@
 //! Runs cases, and says at the end what came of them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// How long a case may take before it has failed as stuck.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One suite on one device.
 struct Row {
@@ -32,8 +33,10 @@ impl Results {
 
     /// Starts a suite, if it is wanted.
     pub fn suite(&mut self, device: &str, suite: &'static str) -> Option<Suite<'_>> {
-        let wanted =
-            |word: &String| suite.contains(word.as_str()) || device.contains(word.as_str());
+        let wanted = |word: &String| match word.split_once('/') {
+            Some((d, s)) => device == d && suite.contains(s),
+            None => suite.contains(word.as_str()) || device.contains(word.as_str()),
+        };
         if !self.wanted.is_empty() && !self.wanted.iter().any(wanted) {
             return None;
         }
@@ -50,27 +53,31 @@ impl Results {
         Some(Suite { row, started: Instant::now() })
     }
 
-    /// Prints a line for each device and suite, and a last one like libtest's.
+    /// A line for each device and suite, for who puts those of several runs together.
+    fn table(&self) -> String {
+        let line = |row: &Row| {
+            let (failed, skipped) = (row.failed.len(), row.skipped.len());
+            let Row { device, suite, passed, took, .. } = row;
+            let seconds = took.as_secs_f64();
+            format!("{device} {suite} {} {passed} {failed} {skipped} {seconds:.1}\n", self.kernel)
+        };
+        self.rows.iter().map(line).collect()
+    }
+
+    /// Prints what was left out and what failed, and a last line like libtest's. The counts of
+    /// each suite go to the file `$LAB_TABLE`.
     pub fn print(&self) -> ExitCode {
-        println!(
-            "{:<12} {:<8} {:<14} {:>6} {:>6} {:>7} {:>8}",
-            "device", "kernel", "suite", "passed", "failed", "skipped", "seconds"
-        );
-        for row in &self.rows {
-            println!(
-                "{:<12} {:<8} {:<14} {:>6} {:>6} {:>7} {:>8.1}",
-                row.device,
-                self.kernel,
-                row.suite,
-                row.passed,
-                row.failed.len(),
-                row.skipped.len(),
-                row.took.as_secs_f64()
-            );
+        match std::env::var_os("LAB_TABLE") {
+            Some(path) => std::fs::write(path, self.table()).expect("a table"),
+            None => print!("{}", self.table()),
         }
         for row in &self.rows {
+            let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
             for (name, why) in &row.skipped {
-                println!("skipped {} {}::{name}: {why}", row.device, row.suite);
+                reasons.entry(why).or_default().push(name);
+            }
+            for (why, names) in reasons {
+                println!("not for {} {}: {why}: {}", row.device, row.suite, names.join(", "));
             }
         }
         for row in &self.rows {
@@ -85,7 +92,14 @@ impl Results {
             "test result: {verdict}. {passed} passed; {failed} failed; {} ignored; 0 measured; 0 filtered out",
             sum(|r| r.skipped.len())
         );
-        if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        match (passed, failed) {
+            (0, 0) => {
+                println!("there is no suite of that name here");
+                ExitCode::from(3)
+            }
+            (_, 0) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
     }
 }
 

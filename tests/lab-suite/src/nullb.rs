@@ -33,8 +33,10 @@ impl Spec {
         block_size: 512,
     };
 
-    /// The last zone is smaller, which the kernel does not combine with a capacity.
-    pub const SMALLER_LAST: Self = Self { size: 23, zone_capacity: 0, ..Self::SMALL };
+    /// The last zone is smaller, which the kernel does not combine with a capacity; and blocks are
+    /// larger.
+    pub const SMALLER_LAST: Self =
+        Self { size: 23, zone_capacity: 0, block_size: 4096, ..Self::SMALL };
 
     /// No zones.
     pub const REGULAR: Self = Self {

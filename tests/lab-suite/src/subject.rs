@@ -15,6 +15,14 @@ pub enum Kind {
     NullBlkOdd,
     ScsiDebug,
     Zns,
+    /// With 512-byte blocks, and no limits.
+    ZnsSmallBlocks,
+}
+
+impl Kind {
+    pub const fn is_nvme(self) -> bool {
+        matches!(self, Self::Zns | Self::ZnsSmallBlocks)
+    }
 }
 
 /// A zoned device of the lab.
@@ -41,7 +49,11 @@ impl Device {
         };
         let null_blk = |kind| nullb::is_present().then_some(Self { kind, path: None });
         let made = [null_blk(Kind::NullBlk), null_blk(Kind::NullBlkOdd)];
-        let others = [fixed(Kind::ScsiDebug, "LAB_SCSI_DEBUG"), fixed(Kind::Zns, "LAB_ZNS")];
+        let others = [
+            fixed(Kind::ScsiDebug, "LAB_SCSI_DEBUG"),
+            fixed(Kind::Zns, "LAB_ZNS"),
+            fixed(Kind::ZnsSmallBlocks, "LAB_ZNS_2"),
+        ];
         made.into_iter().chain(others).flatten().collect()
     }
 
@@ -51,6 +63,14 @@ impl Device {
             Kind::NullBlkOdd => "null_blk-odd",
             Kind::ScsiDebug => "scsi_debug",
             Kind::Zns => "zns",
+            Kind::ZnsSmallBlocks => "zns-512",
+        }
+    }
+
+    /// Looks where the device is, after it was away.
+    pub fn find_again(&mut self) {
+        if self.path.is_some() {
+            self.path = Some(crate::plug::find(self.kind).expect("the device is there"));
         }
     }
 
@@ -75,6 +95,7 @@ impl Device {
             None if self.kind == Kind::NullBlkOdd => Subject::null_blk(&Spec::SMALLER_LAST),
             None => Subject::null_blk(&Spec::SMALL),
             Some(path) => {
+                witness::run("blockdev", &["--setrw", path.to_str().unwrap()]);
                 witness::reset_all(path.to_str().unwrap());
                 Subject { path: path.clone(), null_blk: None }
             }

@@ -2,7 +2,7 @@
 
 use crate::harness::Suite;
 use crate::subject::{
-    Device, Kind, NO_FLAGS, data, manage, pattern, read, sequential, unit, zone, zones,
+    Device, NO_FLAGS, data, manage, pattern, read, sequential, unit, zone, zones,
 };
 use crate::witness::{as_reported, blkzone_report, dd_read, dd_write};
 use block_core::{ErrorKind, Node, RequestFlags, ZoneCondition, ZoneOp};
@@ -10,9 +10,9 @@ use block_core::{ErrorKind, Node, RequestFlags, ZoneCondition, ZoneOp};
 pub async fn run(device: &Device, suite: &mut Suite<'_>) {
     let subject = device.fresh();
     // ZBC: a zone that is closed untouched is empty again. NVMe: it is closed.
-    let closed = match device.kind {
-        Kind::Zns => ZoneCondition::Closed,
-        _ => ZoneCondition::Empty,
+    let closed = match device.kind.is_nvme() {
+        true => ZoneCondition::Closed,
+        false => ZoneCondition::Empty,
     };
     suite
         .case("reference_scenario", async move { reference(&*subject.open().await, closed).await })

@@ -1,7 +1,7 @@
 //! The battery that every driver runs.
 
 use crate::harness::Suite;
-use crate::subject::{DIRECT, Device, Kind, READ_ONLY, Subject, open_soon, options};
+use crate::subject::{DIRECT, Device, READ_ONLY, Subject, open_soon, options};
 use block_conformance::{Fresh, OpenMode, Profile, Verdict, ZoneHabits};
 use block_core::{Options, ZoneCondition};
 use std::time::Duration;
@@ -81,7 +81,7 @@ pub fn profile_of(device: &Device) -> Profile {
     for case in TWO_SUBJECTS {
         profile = profile.leave_out(case, "it needs two devices at once; null_blk runs it");
     }
-    if device.kind == Kind::Zns {
+    if device.kind.is_nvme() {
         let why = "NVMe: a zone that is closed untouched is closed, not empty";
         profile = profile.leave_out("zones_manage::close", why);
     }

@@ -5,18 +5,20 @@ mod conformance;
 mod differential;
 mod errors;
 mod large;
+mod mapped;
 mod native;
 mod opening;
 mod outside;
+mod processes;
 mod regular;
 mod removal;
 
 use crate::harness::Results;
 use crate::nullb;
-use crate::subject::{Device, Kind};
+use crate::subject::Device;
 
 /// The suites that run on each zoned device.
-pub async fn run(device: &Device, results: &mut Results) {
+pub async fn run(device: &mut Device, results: &mut Results) {
     if let Some(mut suite) = results.suite(device.name(), "conformance") {
         conformance::run(device, &mut suite).await;
     }
@@ -32,10 +34,13 @@ pub async fn run(device: &Device, results: &mut Results) {
     if let Some(mut suite) = results.suite(device.name(), "outside") {
         outside::run(device, &mut suite).await;
     }
+    if let Some(mut suite) = results.suite(device.name(), "processes") {
+        processes::run(device, &mut suite).await;
+    }
     if let Some(mut suite) = results.suite(device.name(), "differential") {
         differential::run(device, &mut suite).await;
     }
-    if device.kind == Kind::Zns
+    if device.kind.is_nvme()
         && let Some(mut suite) = results.suite(device.name(), "native-append")
     {
         native::run(device, &mut suite).await;
@@ -52,6 +57,9 @@ pub async fn run_once(results: &mut Results) {
     }
     if let Some(mut suite) = results.suite("null_blk", "large") {
         large::run(&mut suite).await;
+    }
+    if let Some(mut suite) = results.suite("device-mapper", "mapped") {
+        mapped::run(&mut suite).await;
     }
     if let Some(mut suite) = results.suite("regular", "regular") {
         regular::run(&mut suite).await;

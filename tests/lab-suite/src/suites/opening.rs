@@ -1,10 +1,12 @@
 //! What is refused at open, and why.
 
+use crate::child::opened_by_nobody;
 use crate::harness::Suite;
 use crate::subject::{
     BUFFERED, DIRECT, Device, NO_FLAGS, READ_ONLY, data, graph, kind, open, open_soon, options,
-    read, sequential, unit,
+    pattern, read, sequential, unit, zones,
 };
+use crate::witness;
 use block_core::{ImageSpec, ZoneOp};
 
 pub async fn run(device: &Device, suite: &mut Suite<'_>) {
@@ -108,6 +110,106 @@ pub async fn run(device: &Device, suite: &mut Suite<'_>) {
             let error = open(image, DIRECT).await.unwrap_err();
             assert_eq!(error.kind().name(), "invalid-option", "{error}");
             assert!(error.to_string().contains("does not carry zones"), "{error}");
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("held_by_another_program", async move {
+            use std::os::unix::fs::OpenOptionsExt;
+            const O_EXCL: i32 = 0o200;
+            let holder =
+                std::fs::OpenOptions::new().read(true).custom_flags(O_EXCL).open(&subject.path);
+            let error = open(options(&subject.path), DIRECT).await.unwrap_err();
+            assert_eq!(error.kind().name(), "busy", "{error}");
+            assert!(error.to_string().contains("lsblk"), "{error}");
+            open(options(&subject.path), READ_ONLY).await.unwrap();
+            drop(holder.unwrap());
+            open_soon(options(&subject.path), DIRECT).await.unwrap();
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("a_write_protected_device", async move {
+            let node = subject.open().await;
+            let (unit, z) = (unit(&node), sequential(&node).await[0]);
+            node.append(z.start, data(1, unit), NO_FLAGS).await.unwrap();
+            node.close().await.unwrap();
+            drop(node);
+            witness::run("blockdev", &["--setro", subject.device()]);
+            let error = open(options(&subject.path), DIRECT).await.unwrap_err();
+            assert_eq!(error.errno(), 30, "{error}");
+            assert!(error.to_string().contains("read-only=on"), "{error}");
+            let node = open(options(&subject.path), READ_ONLY).await.unwrap();
+            assert_eq!(sequential(&node).await[0].write_pointer, Some(z.start + unit));
+            assert_eq!(read(&node, z.start, unit).await, pattern(1, unit));
+            drop(node);
+            witness::run("blockdev", &["--setrw", subject.device()]);
+            open_soon(options(&subject.path), DIRECT).await.unwrap();
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("write_protected_while_it_is_open", async move {
+            let node = subject.open().await;
+            let (unit, z) = (unit(&node), sequential(&node).await[0]);
+            node.append(z.start, data(1, unit), NO_FLAGS).await.unwrap();
+            witness::run("blockdev", &["--setro", subject.device()]);
+            // Kernels differ in whether writers that are already there are stopped.
+            let append = node.append(z.start, data(2, unit), NO_FLAGS).await;
+            let manage = node.manage_zones(ZoneOp::Open, z.start, z.length).await;
+            witness::run("blockdev", &["--setrw", subject.device()]);
+            if let Err(error) = &append {
+                assert_eq!(error.kind().name(), "io", "{error}");
+            }
+            if let Err(error) = &manage {
+                assert!(matches!(error.kind().name(), "io" | "read-only"), "{error}");
+            }
+            let behind = z.start + if append.is_ok() { 2 * unit } else { unit };
+            let at = node.append(z.start, data(3, unit), NO_FLAGS).await.unwrap();
+            assert_eq!(at, behind, "the pointer is known as it is");
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("without_permission", async move {
+            use std::os::unix::fs::PermissionsExt;
+            let allow = |mode| {
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(&subject.path, mode).unwrap();
+            };
+            allow(0o660);
+            for read_only in [false, true] {
+                let told = opened_by_nobody(&subject.path, read_only);
+                assert!(told.starts_with("io: ") && told.contains("ermission denied"), "{told}");
+                assert!(told.contains(subject.device()), "{told}");
+            }
+            allow(0o664);
+            let told = opened_by_nobody(&subject.path, false);
+            assert!(told.contains("ermission denied") && told.contains("read-only=on"), "{told}");
+            assert_eq!(opened_by_nobody(&subject.path, true), "ok");
+            allow(0o666);
+            assert_eq!(opened_by_nobody(&subject.path, false), "ok");
+            allow(0o660);
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("the_kernel_makes_no_partitions_of_it", async move {
+            let node = subject.open_unlocked().await;
+            let z = sequential(&node).await[0];
+            let [start, length] = [z.start, z.length].map(|n| (n / 512).to_string());
+            let made = std::process::Command::new("addpart")
+                .args([subject.device(), "1", &start, &length])
+                .output()
+                .unwrap();
+            // If one day a kernel does, such a partition is to be tested here.
+            assert!(!made.status.success(), "there is a partition with zones now");
+            assert_eq!(zones(&node).await.len() as u64, node.limits().zoned.unwrap().nr_zones);
         })
         .await;
 }

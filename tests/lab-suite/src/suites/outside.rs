@@ -41,6 +41,26 @@ pub async fn run(device: &Device, suite: &mut Suite<'_>) {
 
     let subject = device.fresh();
     suite
+        .case("the_same_bytes_of_somebody_else_are_not_taken_for_ours", async move {
+            let node = subject.open_unlocked().await;
+            let (unit, z) = (unit(&node), sequential(&node).await[0]);
+            node.append(z.start, data(1, unit), NO_FLAGS).await.unwrap();
+            assert!(dd_write(subject.device(), z.start + unit, &pattern(2, unit)));
+            // Both wrote this record: it must be there twice.
+            let at = node.append(z.start, data(2, unit), NO_FLAGS).await.unwrap();
+            assert_eq!(at, z.start + 2 * unit);
+            assert_eq!(read(&node, z.start + unit, 2 * unit).await, {
+                let record = pattern(2, unit);
+                [record.clone(), record].concat()
+            });
+            assert!(dd_write(subject.device(), z.start + 3 * unit, &pattern(3, unit)));
+            let stale = node.write(z.start + 3 * unit, data(3, unit), NO_FLAGS).await;
+            assert_eq!(kind(stale), "write-pointer-mismatch");
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
         .case("a_write_is_judged_by_the_pointer_that_moved", async move {
             let node = subject.open_unlocked().await;
             let (unit, z) = (unit(&node), sequential(&node).await[0]);

@@ -1,71 +1,165 @@
-//! A device that goes away while it is in use.
+//! A device that goes away while it is in use, and comes back.
 
 use crate::harness::Suite;
-use crate::subject::{Device, Kind, NO_FLAGS, data, sequential, unit};
-use block_core::ZoneOp;
+use crate::plug::Plug;
+use crate::subject::{
+    DIRECT, Device, NO_FLAGS, data, kind, open, open_soon, options, sequential, unit,
+};
+use block_core::{Node, Result, Zone, ZoneOp};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
-pub async fn run(device: &Device, suite: &mut Suite<'_>) {
+/// No request may take longer than this to end once the device is gone.
+const SOON: Duration = Duration::from_secs(45);
+
+/// How requests are made while the device goes away.
+#[derive(Clone, Copy, Debug)]
+enum Load {
+    /// Nothing is in flight.
+    None,
+    /// Appends and resets.
+    Appends,
+    /// As before, with `append=native` or whatever `auto` is for a device that others use, too.
+    Shared,
+    /// Reads, reports, flushes, open and close of zones, large writes.
+    Mixed,
+}
+
+/// Repeats an operation until it fails; how often it worked, and the error.
+async fn until_it_fails<F>(mut operation: impl FnMut(u64) -> F) -> (u64, block_core::Error)
+where
+    F: Future<Output = Result<()>>,
+{
+    let mut count = 0;
+    loop {
+        match operation(count).await {
+            Ok(()) => count += 1,
+            Err(error) => return (count, error),
+        }
+    }
+}
+
+/// Appends, and resets the zone when it is full.
+async fn append(node: &Node, z: Zone, len: u64, seed: u64) -> Result<()> {
+    match node.append(z.start, data(seed, len), NO_FLAGS).await {
+        Err(e) if e.kind().name() == "zone-full" => {
+            node.manage_zones(ZoneOp::Reset, z.start, z.length).await
+        }
+        result => result.map(drop),
+    }
+}
+
+type Ended = (u64, block_core::Error);
+
+fn start(load: Load, node: &Arc<Node>, seq: &[Zone], unit: u64) -> JoinSet<Ended> {
+    let mut tasks = JoinSet::new();
+    let appender = |tasks: &mut JoinSet<Ended>, z: Zone, len: u64| {
+        let node = Arc::clone(node);
+        tasks.spawn(async move { until_it_fails(|i| append(&node, z, len, i)).await });
+    };
+    match load {
+        Load::None => {}
+        Load::Appends | Load::Shared => {
+            for z in &seq[..3] {
+                for _ in 0..3 {
+                    appender(&mut tasks, *z, unit);
+                }
+            }
+        }
+        Load::Mixed => {
+            let large = (64 * unit).min(seq[0].capacity);
+            appender(&mut tasks, seq[0], large);
+            let (z, other) = (seq[1], Arc::clone(node));
+            tasks.spawn(async move {
+                until_it_fails(|_| async {
+                    other.read(z.start, vec![0; unit as usize].into()).await.map(drop)
+                })
+                .await
+            });
+            let other = Arc::clone(node);
+            tasks.spawn(async move {
+                until_it_fails(|_| async { other.report_zones(0, usize::MAX).await.map(drop) })
+                    .await
+            });
+            let (z, other) = (seq[2], Arc::clone(node));
+            tasks.spawn(async move {
+                until_it_fails(|i| {
+                    let op = [ZoneOp::Open, ZoneOp::Close, ZoneOp::Finish, ZoneOp::Reset];
+                    other.manage_zones(op[i as usize % 4], z.start, z.length)
+                })
+                .await
+            });
+            let (z, other) = (seq[3], Arc::clone(node));
+            tasks.spawn(async move {
+                until_it_fails(|i| {
+                    let other = &other;
+                    async move {
+                        append(other, z, unit, i).await?;
+                        other.flush().await
+                    }
+                })
+                .await
+            });
+        }
+    }
+    tasks
+}
+
+async fn round(device: Device, load: Load) {
     let subject = device.fresh();
-    let kind_of = device.kind;
-    suite
-        .case("requests_end_with_an_error", async move {
-            let node = subject.open().await;
-            let unit = unit(&node);
-            let seq = sequential(&node).await;
-            let mut tasks = tokio::task::JoinSet::new();
-            for zone in seq.iter().copied().take(4) {
-                let node = node.clone();
-                tasks.spawn(async move {
-                    let mut count = 0_u64;
-                    let error = loop {
-                        match node.append(zone.start, data(count, unit), NO_FLAGS).await {
-                            Ok(_) => count += 1,
-                            Err(e) if e.kind().name() == "zone-full" => {
-                                if let Err(e) =
-                                    node.manage_zones(ZoneOp::Reset, zone.start, zone.length).await
-                                {
-                                    break e;
-                                }
-                            }
-                            Err(e) => break e,
-                        }
-                    };
-                    (count, error)
-                });
+    let shared = if matches!(load, Load::Shared) { "off" } else { "on" };
+    let options_of = |path: &std::path::Path| options(path).set("locking", shared);
+    let node = open_soon(options_of(&subject.path), DIRECT).await.unwrap();
+    let (unit, seq) = (unit(&node), sequential(&node).await);
+    let tasks = start(load, &node, &seq, unit);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let plug = tokio::task::spawn_blocking(move || Plug::pull(&device, &subject)).await.unwrap();
+    let ended = tokio::time::timeout(SOON, tasks.join_all()).await;
+    for (count, error) in ended.expect("requests in flight end") {
+        assert!(count > 0, "it worked before: {error}");
+        assert_eq!(error.kind().name(), "io", "{error}");
+    }
+    let afterwards = async {
+        for z in &seq {
+            assert_eq!(kind(node.append(z.start, data(1, unit), NO_FLAGS).await), "io");
+            assert_eq!(kind(node.write(z.start, data(1, unit), NO_FLAGS).await), "io");
+            for op in ZoneOp::ALL {
+                assert_eq!(kind(node.manage_zones(op, z.start, z.length).await), "io");
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            match kind_of {
-                Kind::NullBlk | Kind::NullBlkOdd => {
-                    let null_blk = subject.null_blk.clone().unwrap();
-                    tokio::task::spawn_blocking(move || null_blk.unplug()).await.unwrap();
-                }
-                _ => {
-                    let name = subject.path.file_name().unwrap().to_str().unwrap();
-                    let remove = match kind_of {
-                        Kind::ScsiDebug => format!("/sys/block/{name}/device/delete"),
-                        _ => format!("/sys/block/{name}/device/device/remove"),
-                    };
-                    tokio::task::spawn_blocking(move || std::fs::write(remove, "1").unwrap())
-                        .await
-                        .unwrap();
-                }
-            }
-            for (count, error) in tasks.join_all().await {
-                assert!(count > 0, "it worked before: {error}");
-                assert_eq!(error.kind().name(), "io", "{error}");
-            }
-            for zone in &seq {
-                let append = node.append(zone.start, data(1, unit), NO_FLAGS).await;
-                assert_eq!(append.unwrap_err().kind().name(), "io");
-                let manage = node.manage_zones(ZoneOp::Reset, zone.start, zone.length).await;
-                assert_eq!(manage.unwrap_err().kind().name(), "io");
-            }
-            assert_eq!(node.report_zones(0, 1).await.unwrap_err().kind().name(), "io");
-            let read = node.read(0, vec![0; unit as usize].into()).await;
-            assert_eq!(read.unwrap_err().kind().name(), "io");
-            node.settle().await.unwrap();
-            let _ = node.close().await;
-        })
-        .await;
+        }
+        assert_eq!(kind(node.report_zones(0, 1).await), "io");
+        assert_eq!(kind(node.report_zones(0, usize::MAX).await), "io");
+        assert_eq!(kind(node.read(0, vec![0; unit as usize].into()).await), "io");
+        node.settle().await.unwrap();
+        let _ = node.close().await;
+    };
+    tokio::time::timeout(SOON, afterwards).await.expect("later requests end, and settle and close");
+    assert_eq!(kind(open(options_of(plug.path()), DIRECT).await), "io", "there is no device");
+    drop(node);
+    // It comes back, perhaps under another name, and works.
+    if let Some(subject) = tokio::task::spawn_blocking(move || plug.push()).await.unwrap() {
+        let node = subject.open().await;
+        let z = sequential(&node).await[0];
+        node.manage_zones(ZoneOp::Reset, z.start, z.length).await.unwrap();
+        let at = node.append(z.start, data(1, unit), NO_FLAGS).await.unwrap();
+        assert_eq!(at, z.start);
+    }
+}
+
+pub async fn run(device: &mut Device, suite: &mut Suite<'_>) {
+    let rounds = std::env::var("LAB_ROUNDS").map_or(1, |n| n.parse().expect("LAB_ROUNDS"));
+    for number in 1..=rounds {
+        for (name, load) in [
+            ("requests_end_with_an_error", Load::Appends),
+            ("requests_of_a_shared_device_end_with_an_error", Load::Shared),
+            ("every_kind_of_request_ends_with_an_error", Load::Mixed),
+            ("an_idle_node_ends_with_an_error", Load::None),
+        ] {
+            let name = if rounds == 1 { name.to_owned() } else { format!("{name}_{number}") };
+            let here = device.clone();
+            suite.case(&name, round(here, load)).await;
+            device.find_again();
+        }
+    }
 }
