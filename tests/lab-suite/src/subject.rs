@@ -135,6 +135,7 @@ pub fn graph() -> Graph {
             .with(file_posix::file())
             .with(file_posix::host_device())
             .with(file_posix::zoned_host_device())
+            .with(raw_format::raw())
             .with(zoned_file::zoned_file()),
     )
 }

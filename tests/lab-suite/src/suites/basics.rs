@@ -96,6 +96,36 @@ pub async fn run(device: &Device, suite: &mut Suite<'_>) {
 
     let subject = device.fresh();
     suite
+        .case("resets_and_finishes_beside_appends", async move {
+            let node = subject.open().await;
+            let (unit, z) = (unit(&node), sequential(&node).await[0]);
+            let mut tasks = tokio::task::JoinSet::new();
+            for task in 0..4_u64 {
+                let node = node.clone();
+                tasks.spawn(async move {
+                    for i in 0..20 {
+                        match node.append(z.start, data(task, unit), NO_FLAGS).await {
+                            Ok(at) => assert!((z.start..z.writable_end()).contains(&at)),
+                            Err(e) => assert_eq!(e.kind().name(), "zone-full", "{e}"),
+                        }
+                        if task == 0 && i % 5 == 4 {
+                            manage(&node, ZoneOp::Finish, &z).await.unwrap();
+                            manage(&node, ZoneOp::Reset, &z).await.unwrap();
+                        }
+                    }
+                });
+            }
+            tasks.join_all().await;
+            // What is believed and what is on the device are the same.
+            let pointer = zone(&node, z.start).await.write_pointer.unwrap();
+            let at = node.append(z.start, data(9, unit), NO_FLAGS).await.unwrap();
+            assert_eq!(at, pointer);
+            assert_eq!(read(&node, at, unit).await, pattern(9, unit));
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
         .case("write_zeroes_and_discard_keep_the_pointer_right", async move {
             let node = subject.open().await;
             let (unit, first) = (unit(&node), sequential(&node).await[0]);

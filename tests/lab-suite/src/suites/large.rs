@@ -1,8 +1,8 @@
-//! 100,000 zones: a report in pieces, and a quick open.
+//! Many zones: a report in pieces, and a quick open. And large ones.
 
 use crate::harness::Suite;
 use crate::nullb::Spec;
-use crate::subject::{NO_FLAGS, Subject, data, zone, zones};
+use crate::subject::{NO_FLAGS, Subject, data, pattern, read, zone, zones};
 use crate::witness;
 use block_core::ZoneOp;
 use std::time::Instant;
@@ -51,6 +51,35 @@ pub async fn run(suite: &mut Suite<'_>) {
                  process: {theirs:?}), of one {one:?}, first append {first_append:?}, reset of \
                  everything {reset:?}"
             );
+            assert!(one < reported / 5, "a report of one zone does not read them all");
+            assert!(opened < reported, "nor does opening");
+        })
+        .await;
+
+    // Larger than any 32-bit number of bytes.
+    let spec = Spec { size: 34 << 10, zone_size: 8 << 10, block_size: 4096, ..spec };
+    let subject = Subject::null_blk(&Spec { conventional: 1, ..spec });
+    suite
+        .case("zones_of_8_gib", async move {
+            let node = subject.open().await;
+            let all = zones(&node).await;
+            let lengths: Vec<u64> = all.iter().map(|z| z.length >> 30).collect();
+            assert_eq!(lengths, [8, 8, 8, 8, 2]);
+            for (round, z) in all[1..].iter().enumerate() {
+                for i in 0..3 {
+                    let at = node.append(z.start, data(i, 4096), NO_FLAGS).await.unwrap();
+                    assert_eq!(at, z.start + i * 4096, "round {round}");
+                }
+            }
+            let (third, last) = (all[3], all[4]);
+            node.manage_zones(ZoneOp::Finish, third.start, third.length + last.length)
+                .await
+                .unwrap();
+            assert_eq!(zone(&node, third.start).await.write_pointer, Some(third.end()));
+            assert_eq!(zone(&node, last.start).await.write_pointer, Some(34 << 30));
+            assert_eq!(read(&node, third.start + 4096, 4096).await, pattern(1, 4096));
+            node.manage_zones(ZoneOp::Reset, 0, node.length()).await.unwrap();
+            assert_eq!(zones(&node).await, all);
         })
         .await;
 }

@@ -3,11 +3,11 @@
 use crate::child::opened_by_nobody;
 use crate::harness::Suite;
 use crate::subject::{
-    BUFFERED, DIRECT, Device, NO_FLAGS, READ_ONLY, data, graph, kind, open, open_soon, options,
-    pattern, read, sequential, unit, zones,
+    BUFFERED, DIRECT, Device, NO_FLAGS, READ_ONLY, data, graph, kind, manage, open, open_soon,
+    options, pattern, read, sequential, unit, zones,
 };
-use crate::witness;
-use block_core::{ImageSpec, ZoneOp};
+use crate::witness::{self, blkzone_report, dd_read};
+use block_core::{ImageSpec, Options, Zone, ZoneCondition, ZoneOp};
 
 pub async fn run(device: &Device, suite: &mut Suite<'_>) {
     let subject = device.fresh();
@@ -106,10 +106,47 @@ pub async fn run(device: &Device, suite: &mut Suite<'_>) {
     suite
         .case("a_window_or_format_that_carries_no_zones_is_refused", async move {
             let child = options(&subject.path);
-            let image = block_core::Options::driver("zoned-file").child("file", child);
+            let image = Options::driver("zoned-file").child("file", child);
             let error = open(image, DIRECT).await.unwrap_err();
             assert_eq!(error.kind().name(), "invalid-option", "{error}");
             assert!(error.to_string().contains("does not carry zones"), "{error}");
+        })
+        .await;
+
+    let subject = device.fresh();
+    suite
+        .case("a_raw_window_carries_zones", async move {
+            let probe = subject.open().await;
+            let seq = sequential(&probe).await;
+            probe.close().await.unwrap();
+            drop(probe);
+            let part = &seq[1..5];
+            let (offset, size) = (part[0].start, part[3].end() - part[0].start);
+            let raw = |offset: u64, size: u64| {
+                Options::driver("raw")
+                    .set("offset", offset.to_string())
+                    .set("size", size.to_string())
+                    .child("file", options(&subject.path))
+            };
+            let node = open_soon(raw(offset, size), DIRECT).await.unwrap();
+            let unit = unit(&node);
+            let seen = zones(&node).await;
+            assert_eq!(seen.len(), 4);
+            for (seen, below) in seen.iter().zip(part) {
+                assert_eq!((seen.start, seen.capacity), (below.start - offset, below.capacity));
+            }
+            let at = node.append(seen[1].start, data(1, unit), NO_FLAGS).await.unwrap();
+            assert_eq!(at, seen[1].start);
+            manage(&node, ZoneOp::Finish, &seen[2]).await.unwrap();
+            assert_eq!(dd_read(subject.device(), part[1].start, unit), pattern(1, unit));
+            let theirs = blkzone_report(subject.device());
+            let of = |z: &Zone| theirs.iter().find(|t| t[0] == z.start / 512).unwrap()[4];
+            assert_eq!(of(&part[2]), u64::from(ZoneCondition::Full.code()));
+            assert_eq!(of(&part[3]), u64::from(ZoneCondition::Empty.code()));
+            node.close().await.unwrap();
+            drop(node);
+            let cut = open_soon(raw(offset + unit, size), DIRECT).await;
+            assert_eq!(kind(cut), "invalid-option");
         })
         .await;
 

@@ -11,11 +11,11 @@ use block_conformance::{Fresh, OpenMode, Profile, Verdict};
 use block_core::{ImageSpec, Inherited, RequestFlags};
 use std::time::Duration;
 
-async fn battery(suite: &mut Suite<'_>, cache_direct: bool) {
+async fn battery(suite: &mut Suite<'_>, cache_direct: bool, block_size: u32) {
     let mut profile = Profile::fixed();
     profile.patience = Duration::from_secs(240);
     let report = block_conformance::run(profile, move || async move {
-        let subject = Subject::null_blk(&Spec::REGULAR);
+        let subject = Subject::null_blk(&Spec { block_size, ..Spec::REGULAR });
         let how = move |read_only| Inherited { read_only, cache_direct };
         let options = options(&subject.path);
         let node = open_soon(options.clone(), how(false)).await.unwrap();
@@ -28,7 +28,7 @@ async fn battery(suite: &mut Suite<'_>, cache_direct: bool) {
     .await;
     let way = if cache_direct { "direct" } else { "buffered" };
     for case in report.cases {
-        let name = format!("{way}::{}", case.name);
+        let name = format!("{way}-{block_size}::{}", case.name);
         match case.verdict {
             Verdict::Passed => suite.record(&name, None),
             Verdict::Failed(why) => suite.record(&name, Some(why)),
@@ -38,8 +38,9 @@ async fn battery(suite: &mut Suite<'_>, cache_direct: bool) {
 }
 
 pub async fn run(suite: &mut Suite<'_>) {
-    battery(suite, true).await;
-    battery(suite, false).await;
+    battery(suite, true, 512).await;
+    battery(suite, true, 4096).await;
+    battery(suite, false, 512).await;
 
     let subject = Subject::null_blk(&Spec::REGULAR);
     suite
@@ -134,4 +135,45 @@ pub async fn run(suite: &mut Suite<'_>) {
             drop(node);
         })
         .await;
+
+    for how in [DIRECT, BUFFERED] {
+        let way = if how.cache_direct { "direct" } else { "buffered" };
+        let subject = Subject::null_blk(&Spec::REGULAR);
+        suite
+            .case(&format!("removed_while_in_use_{way}"), async move {
+                let node = open_soon(options(&subject.path), how).await.unwrap();
+                let mut tasks = tokio::task::JoinSet::new();
+                for i in 0..4_u64 {
+                    let node = node.clone();
+                    tasks.spawn(async move {
+                        let mut count = 0_u64;
+                        loop {
+                            let at = (i << 20) + count % 64 * 4096;
+                            let done = async {
+                                node.write(at, data(count, 4096), NO_FLAGS).await?;
+                                node.flush().await?;
+                                node.read(at, vec![0; 4096].into()).await
+                            };
+                            match done.await {
+                                Ok(_) => count += 1,
+                                Err(error) => break (count, error),
+                            }
+                        }
+                    });
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let null_blk = subject.null_blk.clone().unwrap();
+                tokio::task::spawn_blocking(move || null_blk.unplug()).await.unwrap();
+                let soon = Duration::from_secs(45);
+                let ended = tokio::time::timeout(soon, tasks.join_all()).await.expect("they end");
+                for (count, error) in ended {
+                    assert!(count > 0, "it worked before: {error}");
+                    assert_eq!(error.kind().name(), "io", "{error}");
+                }
+                assert_eq!(kind(node.write(0, data(1, 4096), NO_FLAGS).await), "io");
+                node.settle().await.unwrap();
+                let _ = node.close().await;
+            })
+            .await;
+    }
 }
