@@ -6,6 +6,7 @@ use block_core::{Graph, Inherited, IoBuf, IoVec, IoVecMut, Node, Options, Regist
 use block_core::{Result, Zone, ZoneOp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A kind of zoned device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl Device {
             Kind::Zns => "zns",
             Kind::ZnsSmallBlocks => "zns-512",
         }
+    }
+
+    /// Whether this device's nodes make their calls on threads.
+    pub const fn uses_threads(&self) -> bool {
+        matches!(self.kind, Kind::NullBlkOdd | Kind::ZnsSmallBlocks)
     }
 
     /// Looks where the device is, after it was away.
@@ -140,8 +146,18 @@ pub fn graph() -> Graph {
     )
 }
 
+/// How calls reach the kernel: threads on the devices of the second sort of each kind, and whatever
+/// is best on the others.
+static THREADS: AtomicBool = AtomicBool::new(false);
+
+/// Decides how the nodes that are opened from now on make their calls.
+pub fn use_threads(yes: bool) {
+    THREADS.store(yes, Ordering::Relaxed);
+}
+
 pub fn options(path: &Path) -> Options {
-    Options::driver("host_device").set("filename", path.to_str().unwrap())
+    let aio = if THREADS.load(Ordering::Relaxed) { "threads" } else { "auto" };
+    Options::driver("host_device").set("filename", path.to_str().unwrap()).set("aio", aio)
 }
 
 pub async fn open(options: Options, how: Inherited) -> Result<Arc<Node>> {

@@ -15,10 +15,11 @@ mod removal;
 
 use crate::harness::Results;
 use crate::nullb;
-use crate::subject::Device;
+use crate::subject::{Device, use_threads};
 
 /// The suites that run on each zoned device.
 pub async fn run(device: &mut Device, results: &mut Results) {
+    use_threads(device.uses_threads());
     if let Some(mut suite) = results.suite(device.name(), "conformance") {
         conformance::run(device, &mut suite).await;
     }
@@ -55,6 +56,7 @@ pub async fn run_once(results: &mut Results) {
     if !nullb::is_present() {
         return;
     }
+    use_threads(false);
     if let Some(mut suite) = results.suite("null_blk", "large") {
         large::run(&mut suite).await;
     }
