@@ -57,7 +57,7 @@ pub async fn run(suite: &mut Suite<'_>) {
         .await;
 
     // Larger than any 32-bit number of bytes.
-    let spec = Spec { size: 34 << 10, zone_size: 8 << 10, block_size: 4096, ..spec };
+    let spec = Spec { size: 34 << 10, zone_size: 8 << 10, ..spec };
     let subject = Subject::null_blk(&Spec { conventional: 1, ..spec });
     suite
         .case("zones_of_8_gib", async move {

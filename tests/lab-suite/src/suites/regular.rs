@@ -11,11 +11,11 @@ use block_conformance::{Fresh, OpenMode, Profile, Verdict};
 use block_core::{ImageSpec, Inherited, RequestFlags};
 use std::time::Duration;
 
-async fn battery(suite: &mut Suite<'_>, cache_direct: bool, block_size: u32) {
+async fn battery(suite: &mut Suite<'_>, cache_direct: bool) {
     let mut profile = Profile::fixed();
     profile.patience = Duration::from_secs(240);
     let report = block_conformance::run(profile, move || async move {
-        let subject = Subject::null_blk(&Spec { block_size, ..Spec::REGULAR });
+        let subject = Subject::null_blk(&Spec::REGULAR);
         let how = move |read_only| Inherited { read_only, cache_direct };
         let options = options(&subject.path);
         let node = open_soon(options.clone(), how(false)).await.unwrap();
@@ -28,7 +28,7 @@ async fn battery(suite: &mut Suite<'_>, cache_direct: bool, block_size: u32) {
     .await;
     let way = if cache_direct { "direct" } else { "buffered" };
     for case in report.cases {
-        let name = format!("{way}-{block_size}::{}", case.name);
+        let name = format!("{way}::{}", case.name);
         match case.verdict {
             Verdict::Passed => suite.record(&name, None),
             Verdict::Failed(why) => suite.record(&name, Some(why)),
@@ -38,9 +38,8 @@ async fn battery(suite: &mut Suite<'_>, cache_direct: bool, block_size: u32) {
 }
 
 pub async fn run(suite: &mut Suite<'_>) {
-    battery(suite, true, 512).await;
-    battery(suite, true, 4096).await;
-    battery(suite, false, 512).await;
+    battery(suite, true).await;
+    battery(suite, false).await;
 
     let subject = Subject::null_blk(&Spec::REGULAR);
     suite
