@@ -162,7 +162,7 @@ mod tests {
             condition: 0xE,
             capacity: 4,
         };
-        let decoded = decode(&report, 8);
+        let decoded = decode_report(&report, 8);
         assert_eq!(decoded, RawReport { claimed: 1, has_capacity: true, zones: vec![zone] });
     }
 
@@ -172,7 +172,7 @@ mod tests {
             words in prop::collection::vec(any::<u64>(), 0..64),
             max in any::<u32>(),
         ) {
-            let decoded = decode(&words, max);
+            let decoded = decode_report(&words, max);
             prop_assert!(decoded.zones.len() <= words.len().saturating_sub(2) / 8);
             prop_assert!(decoded.zones.len() <= max as usize);
         }

@@ -90,7 +90,7 @@ fn same(a: &Observed, b: &Observed) -> bool {
 
 #[test]
 fn a_repair_that_is_cut_off_is_done_again() {
-    let (mut points, mut cuts) = (0, 0);
+    let (mut points, mut cuts) = (0, 0_u64);
     for variant in variants::all() {
         let pages = variant.geometry().nr_zones().div_ceil(253);
         for (closed, damage) in
@@ -100,9 +100,9 @@ fn a_repair_that_is_cut_off_is_done_again() {
             let undamaged = repaired(image.clone()).unwrap();
             let before = damaged(&image, &damage);
             let wanted = repaired(before.clone()).unwrap();
-            let disk = PowerCutDisk::new(before, cuts as u64);
+            let disk = PowerCutDisk::new(before, cuts);
             runtime().block_on(common::check(&disk, true)).unwrap();
-            let mut rng = Rng::new(cuts as u64);
+            let mut rng = Rng::new(cuts);
             for point in 0..=disk.points() {
                 points += 1;
                 for _ in 0..CUTS {
