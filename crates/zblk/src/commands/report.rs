@@ -98,21 +98,20 @@ fn table(zones: &[Zone], zone_size: u64, exact: bool) -> Table {
             // The write pointer of a full zone is at its end, wherever the data ends.
             at.min(zone.writable_end()).saturating_sub(zone.start)
         });
-        let or_dash = |value: Option<u64>, show: &dyn Fn(u64) -> String| match value {
-            Some(value) => (show(value), plain),
-            None => ("-".to_owned(), FAINT),
-        };
-        let index = zone.start.checked_div(zone_size).unwrap_or(0);
-        table.row(vec![
-            (index.to_string(), plain),
-            (format!("{:#x}", zone.start), plain),
-            (amount(zone.length), plain),
-            (amount(zone.capacity), plain),
-            or_dash(used, &amount),
-            or_dash(zone.write_pointer, &|at| format!("{at:#x}")),
-            (short_type(zone.zone_type).to_owned(), plain),
-            (zone.condition.name().to_owned(), of_condition(zone.condition)),
-        ]);
+        table.cell(plain, zone.start.checked_div(zone_size).unwrap_or(0));
+        table.cell(plain, format_args!("{:#x}", zone.start));
+        table.cell(plain, amount(zone.length));
+        table.cell(plain, amount(zone.capacity));
+        match used {
+            Some(used) => table.cell(plain, amount(used)),
+            None => table.cell(FAINT, "-"),
+        }
+        match zone.write_pointer {
+            Some(at) => table.cell(plain, format_args!("{at:#x}")),
+            None => table.cell(FAINT, "-"),
+        }
+        table.cell(plain, short_type(zone.zone_type));
+        table.cell(of_condition(zone.condition), zone.condition.name());
     }
     table
 }
