@@ -101,7 +101,7 @@ impl OpStats {
 
     #[inline]
     pub(crate) fn start(&self) -> Timer {
-        // Two threads may take the same number, which only samples one request too many.
+        // Threads may take the same numbers, which only times some requests too many.
         let n = self.ticks.load(Ordering::Relaxed);
         self.ticks.store(n.wrapping_add(1), Ordering::Relaxed);
         let weight = match n {

@@ -82,14 +82,14 @@ impl OpenFile {
         file
     }
 
-    /// What a read or write gave. A device that was removed has no bytes any more: a read of it
-    /// finds its end, and a write no space.
+    /// See [`Judge::transferred`].
     pub(crate) fn transferred(&self, result: io::Result<usize>) -> io::Result<usize> {
-        match result {
-            Ok(0) if self.fixed_size => Err(removed()),
-            Err(e) if self.fixed_size && e.kind() == io::ErrorKind::StorageFull => Err(removed()),
-            result => result,
-        }
+        self.judge().transferred(result)
+    }
+
+    /// Knows what results mean, also when the file is closed.
+    pub(crate) fn judge(&self) -> Judge {
+        Judge { fixed_size: self.fixed_size }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -116,6 +116,24 @@ impl OpenFile {
     pub(crate) fn resized(&self, size: u64) {
         self.size.store(size, Ordering::Release);
         self.durability.changed();
+    }
+}
+
+/// Tells what the results of transfers mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judge {
+    fixed_size: bool,
+}
+
+impl Judge {
+    /// What a read or write gave. A device that was removed has no bytes any more: a read of it
+    /// finds its end, and a write no space.
+    pub(crate) fn transferred(self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Ok(0) if self.fixed_size => Err(removed()),
+            Err(e) if self.fixed_size && e.kind() == io::ErrorKind::StorageFull => Err(removed()),
+            result => result,
+        }
     }
 }
 

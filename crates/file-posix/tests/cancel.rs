@@ -167,6 +167,66 @@ fn requests_of_a_runtime_that_nobody_drives_are_settled_from_another() {
 }
 
 #[test]
+fn a_request_that_nobody_polls_holds_no_settle_up() {
+    with_io().block_on(async {
+        let folder = folder();
+        let path = file_with(&folder, &[1; 1 << 20]);
+        let Some(node) = open_ring(&path).await else { return };
+        let mut reads: Vec<_> = (0..300_u64)
+            .map(|n| Box::pin(node.read((n % 256) * 4096, IoVecMut::from(vec![0; 4096]))))
+            .collect();
+        for read in &mut reads {
+            let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+        timeout(LATE, node.settle()).await.expect("does not hang").unwrap();
+        node.close().await.unwrap();
+        // Every request has ended: others may have the file, and each still has its data.
+        let again = open(&path, DIRECT).await.expect("nobody holds the lock");
+        again.close().await.unwrap();
+        for read in reads {
+            assert_eq!(timeout(LATE, read).await.unwrap().unwrap().to_vec(), [1; 4096]);
+        }
+    });
+}
+
+#[test]
+fn a_full_ring_whose_runtime_ends_gives_everything_back() {
+    let folder = folder();
+    let path = file_with(&folder, &[1; 1 << 20]);
+    for round in 0..20_u64 {
+        let first = with_io();
+        let Some(node) = first.block_on(open_ring(&path)) else { return };
+        let mut reads: Vec<_> = (0..600_u64)
+            .map(|n| Box::pin(node.read((n % 256) * 4096, IoVecMut::from(vec![0; 4096]))))
+            .collect();
+        first.block_on(async {
+            for (n, read) in (0_u64..).zip(&mut reads) {
+                let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                if n % 64 == round {
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        // Some queued, some with the kernel, some done: keys are given out again meanwhile.
+        let mut number = 0;
+        reads.retain(|_| {
+            number += 1;
+            number % 3 != 0
+        });
+        drop(first);
+        with_io().block_on(async {
+            for read in reads {
+                let read = timeout(LATE, read).await.expect("does not hang").unwrap();
+                assert_eq!(read.to_vec(), [1; 4096]);
+            }
+            timeout(LATE, node.settle()).await.expect("does not hang").unwrap();
+            node.close().await.unwrap();
+            open(&path, DIRECT).await.expect("nobody holds the lock").close().await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn a_dropped_request_of_a_ring_leaves_the_others_alone() {
     with_io().block_on(async {
         let folder = folder();

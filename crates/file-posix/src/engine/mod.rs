@@ -36,7 +36,7 @@ use block_core::{InFlight, IoVecMut, Result};
 use std::io;
 use std::sync::Arc;
 use transfer::{Reading, Writing};
-use uring::{Carried, Uring};
+use uring::{Carried, Held, Uring};
 
 /// A way of making system calls without blocking the caller.
 #[derive(Clone, Debug)]
@@ -58,16 +58,17 @@ impl Engine {
 
     /// Fills the job's buffers. Past the end of the file it gives zeroes.
     pub(crate) async fn read(&self, job: ReadJob) -> Result<IoVecMut> {
-        let ReadJob { file, offset, bufs, guard } = job;
+        // Dropped in the reverse order.
+        let ReadJob { guard, file, offset, bufs } = job;
         let mut reading = Reading::new(&file.pool, file.alignment, offset, bufs);
         if inline::read(&file, &mut reading).await? {
             return Ok(reading.finish());
         }
         match self {
             Self::Threads => blocking(|| threads::read(file, reading, guard)).await?,
-            Self::Uring(uring) => match uring.carry(&file, reading, guard).await {
+            Self::Uring(uring) => match uring.carry(reading, Held { file, guard }).await {
                 Carried::Done(result, reading) => Ok(result.map(|()| reading.finish())?),
-                Carried::Left(reading, guard) => {
+                Carried::Left(reading, Held { guard, file }) => {
                     blocking(|| threads::read(file, reading, guard)).await?
                 }
             },
@@ -76,13 +77,13 @@ impl Engine {
 
     /// Writes the job's buffers, and says whether they are durable already.
     pub(crate) async fn write(&self, job: WriteJob) -> Result<Durable> {
-        let WriteJob { file, offset, bufs, durable, guard } = job;
+        let WriteJob { guard, file, offset, bufs, durable } = job;
         let writing = Writing::new(&file.pool, file.alignment, offset, bufs);
         match self {
             Self::Uring(uring) if file.is_direct() && !durable => {
-                match uring.carry(&file, writing, guard).await {
+                match uring.carry(writing, Held { file, guard }).await {
                     Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
-                    Carried::Left(writing, guard) => {
+                    Carried::Left(writing, Held { guard, file }) => {
                         blocking(move || threads::write(file, writing, durable, guard)).await?
                     }
                 }

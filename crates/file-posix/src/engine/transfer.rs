@@ -166,7 +166,8 @@ impl Calls for Reading {
     fn lend(&mut self) -> Option<Transfer> {
         let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
         let memory = Memory::Fill(std::mem::take(&mut self.target));
-        Some(Transfer { memory, at, offset })
+        let last = self.bounce.as_ref().is_none_or(|bounce| bounce.rest.is_empty());
+        Some(Transfer { memory, at, offset, last })
     }
 
     fn give_back(&mut self, memory: Memory) {
@@ -287,7 +288,8 @@ impl Calls for Writing {
     fn lend(&mut self) -> Option<Transfer> {
         let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
         let memory = Memory::Take(std::mem::take(&mut self.source));
-        Some(Transfer { memory, at, offset })
+        let last = self.bounce.as_ref().is_none_or(|(_, rest)| rest.is_empty());
+        Some(Transfer { memory, at, offset, last })
     }
 
     fn give_back(&mut self, memory: Memory) {

@@ -44,6 +44,12 @@ use std::path::{Path, PathBuf};
 ///   not done. A node that is dropped with requests under way thus keeps its file locked until they
 ///   have ended: settle and close it before the file is opened again.
 ///
+/// # The runtime
+/// With `io_uring` a request belongs to the runtime in which it is first polled, as tokio's own I/O
+/// does: that runtime must be driven, or dropped, for the request to end. It needs its I/O driver
+/// (`enable_io`); without it threads do the work, after tokio's message of a panic that is caught
+/// here, or aborts the program with `panic = "abort"`: choose `aio=threads` there.
+///
 /// # Errors
 /// Opening fails with [`InvalidOption`](block_core::ErrorKind::InvalidOption) for what is no
 /// regular file, and for `cache.direct=on` where the file system refuses it;

@@ -35,14 +35,19 @@ pub(crate) struct Transfer {
     pub memory: Memory,
     pub at: Cursor,
     pub offset: u64,
+    /// If it moves all that is left of its memory, its request is done.
+    pub last: bool,
 }
 
 /// A transfer that has ended: its memory, and how many bytes were moved.
 pub(crate) type Ended = (Memory, io::Result<usize>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Queued,
+    /// In the ring's own queue, under this number.
+    Queued(u64),
+    /// In the submission queue. The kernel has not taken it yet, but will.
+    Pushed,
     WithKernel,
     /// With the kernel's result: a count, or a negative error number.
     Ended(i32),
@@ -61,11 +66,13 @@ struct Slot<K> {
 pub(crate) struct Ring<K> {
     uring: ManuallyDrop<IoUring>,
     slots: ManuallyDrop<Slab<Slot<K>>>,
-    /// Keys of the slots that are queued, in order, and of some that were withdrawn since.
-    queue: VecDeque<usize>,
+    /// Keys and numbers of the slots that are queued, in order. A number that is not the slot's is
+    /// that of a transfer which was withdrawn: its key may have been given out again since.
+    queue: VecDeque<(usize, u64)>,
+    next_number: u64,
     /// Keys of the entries that lie in the submission queue, in order.
     pushed: VecDeque<usize>,
-    /// How many transfers are pushed or with the kernel.
+    /// How many transfers the kernel has taken and not completed.
     with_kernel: u32,
 }
 
@@ -96,6 +103,7 @@ impl<K> Ring<K> {
             uring: ManuallyDrop::new(uring),
             slots: ManuallyDrop::new(Slab::new()),
             queue: VecDeque::new(),
+            next_number: 0,
             pushed: VecDeque::new(),
             with_kernel: 0,
         })
@@ -118,9 +126,11 @@ impl<K: AsFd> Ring<K> {
 
     /// Queues a transfer; returns its key, under which [`take`](Self::take) gives it back.
     pub(crate) fn start(&mut self, transfer: Transfer, keep: K) -> usize {
-        let slot = Slot { transfer, state: State::Queued, iovecs: None, keep };
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        let slot = Slot { transfer, state: State::Queued(number), iovecs: None, keep };
         let key = self.slots.insert(slot);
-        self.queue.push_back(key);
+        self.queue.push_back((key, number));
         key
     }
 
@@ -144,27 +154,28 @@ impl<K: AsFd> Ring<K> {
 
     /// Takes a transfer out that was not submitted yet.
     pub(crate) fn withdraw(&mut self, key: usize) -> Option<K> {
-        if self.slots.get(key)?.state != State::Queued {
-            return None;
-        }
-        // Its key stays in the queue and is passed over; should it be given out again before, then
-        // only its turn comes early.
-        self.slots.try_remove(key).map(|slot| slot.keep)
+        let queued = matches!(self.slots.get(key)?.state, State::Queued(_));
+        queued.then(|| self.slots.try_remove(key).map(|slot| slot.keep)).flatten()
     }
 
-    /// Whether transfers wait for being submitted.
-    pub(crate) fn has_queued(&self) -> bool {
-        !self.queue.is_empty() || !self.pushed.is_empty()
+    /// Whether a call of [`submit`](Self::submit) has something to do.
+    pub(crate) fn can_submit(&self) -> bool {
+        !self.pushed.is_empty() || !self.queue.is_empty() && self.has_room()
     }
 
-    /// How many transfers the kernel has.
-    pub(crate) fn with_kernel(&self) -> u32 {
-        self.with_kernel
+    /// Whether the kernel has transfers.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.with_kernel > 0
     }
 
     /// Whether the ring holds nothing that was not submitted or not reaped.
     pub(crate) fn is_idle(&self) -> bool {
-        self.with_kernel == 0 && !self.has_queued()
+        self.with_kernel == 0 && self.pushed.is_empty() && self.queue.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        let pushed = u32::try_from(self.pushed.len()).unwrap_or(u32::MAX);
+        self.with_kernel.saturating_add(pushed) < DEPTH
     }
 
     /// Gives the kernel what is queued, as far as there is room. Never waits.
@@ -172,11 +183,11 @@ impl<K: AsFd> Ring<K> {
     /// # Errors
     /// What the kernel says; what it did not take stays queued.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
-        while self.with_kernel < DEPTH
-            && let Some(key) = self.queue.front().copied()
+        while self.has_room()
+            && let Some((key, number)) = self.queue.front().copied()
         {
             if let Some(slot) = self.slots.get_mut(key)
-                && slot.state == State::Queued
+                && slot.state == State::Queued(number)
             {
                 let entry = entry(slot, key);
                 // SAFETY: the slot owns the memory and, through `keep`, the file. It is left in
@@ -184,27 +195,32 @@ impl<K: AsFd> Ring<K> {
                 if unsafe { self.uring.submission().push(&entry) }.is_err() {
                     break;
                 }
-                slot.state = State::WithKernel;
-                self.with_kernel = self.with_kernel.saturating_add(1);
+                slot.state = State::Pushed;
                 self.pushed.push_back(key);
             }
             self.queue.pop_front();
         }
         if !self.pushed.is_empty() {
             let taken = self.uring.submitter().submit()?;
-            self.pushed.drain(..taken.min(self.pushed.len()));
+            for key in self.pushed.drain(..taken.min(self.pushed.len())) {
+                self.with_kernel = self.with_kernel.saturating_add(1);
+                if let Some(slot) = self.slots.get_mut(key) {
+                    slot.state = State::WithKernel;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Ends what the kernel has not taken, as cancelled. Only for a ring to which the kernel takes
-    /// nothing any more, and that is not submitted to again.
+    /// Ends what the kernel has not taken, as cancelled, and calls `ended` for each. Only for a ring
+    /// to which the kernel takes nothing any more, and that is not submitted to again.
     pub(crate) fn cancel_unsubmitted(&mut self, mut ended: impl FnMut(usize, &mut K)) {
-        let pushed = u32::try_from(self.pushed.len()).unwrap_or(u32::MAX);
-        self.with_kernel = self.with_kernel.saturating_sub(pushed);
-        for key in self.pushed.drain(..).chain(self.queue.drain(..)) {
-            if let Some(slot) = self.slots.get_mut(key)
-                && !matches!(slot.state, State::Ended(_))
+        let slots = &mut self.slots;
+        let pushed = self.pushed.drain(..).map(|key| (key, State::Pushed));
+        let queued = self.queue.drain(..).map(|(key, number)| (key, State::Queued(number)));
+        for (key, state) in pushed.chain(queued) {
+            if let Some(slot) = slots.get_mut(key)
+                && slot.state == state
             {
                 slot.state = State::Ended(libc::ECANCELED.saturating_neg());
                 ended(key, &mut slot.keep);
@@ -212,21 +228,45 @@ impl<K: AsFd> Ring<K> {
         }
     }
 
-    /// Takes note of what has ended, and calls `ended` with the key, the end of what a write wrote,
-    /// and what was kept.
-    pub(crate) fn reap(&mut self, mut ended: impl FnMut(usize, Option<u64>, &mut K)) {
+    /// Takes note of what has ended, and calls `ended` with the key, what it came to, and what was
+    /// kept.
+    pub(crate) fn reap(&mut self, mut ended: impl FnMut(usize, Outcome, &mut K)) {
         let slots = &mut self.slots;
         for completion in self.uring.completion() {
+            self.with_kernel = self.with_kernel.saturating_sub(1);
             let Ok(key) = usize::try_from(completion.user_data()) else { continue };
             let Some(slot) = slots.get_mut(key) else { continue };
-            self.with_kernel = self.with_kernel.saturating_sub(1);
             slot.state = State::Ended(completion.result());
             slot.iovecs = None;
-            let written = match (&slot.transfer.memory, u64::try_from(completion.result())) {
-                (Memory::Take(_), Ok(n)) => Some(slot.transfer.offset.saturating_add(n)),
-                _ => None,
-            };
-            ended(key, written, &mut slot.keep);
+            let outcome = Outcome::of(&slot.transfer, completion.result());
+            ended(key, outcome, &mut slot.keep);
+        }
+    }
+}
+
+/// What a completed transfer means for its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The end of what a write wrote, if it wrote anything.
+    pub written_up_to: Option<u64>,
+    /// The request is done: all was moved, or it failed for good.
+    pub done: bool,
+}
+
+impl Outcome {
+    fn of(transfer: &Transfer, result: i32) -> Self {
+        let (len, writes) = match &transfer.memory {
+            Memory::Fill(bufs) => (bufs.len(), false),
+            Memory::Take(bufs) => (bufs.len(), true),
+        };
+        let moved = usize::try_from(result).unwrap_or(0);
+        let again = [libc::EAGAIN, libc::EINTR, libc::ECANCELED];
+        let failed = result < 0 && !again.contains(&result.saturating_neg());
+        let whole = moved > 0 && transfer.at.done().saturating_add(moved) >= len;
+        Self {
+            written_up_to: (writes && moved > 0)
+                .then(|| transfer.offset.saturating_add(u64::try_from(moved).unwrap_or(0))),
+            done: failed || transfer.last && whole,
         }
     }
 }
@@ -234,7 +274,7 @@ impl<K: AsFd> Ring<K> {
 /// The entry for the transfer in this slot, which keeps what the entry points to.
 fn entry<K: AsFd>(slot: &mut Slot<K>, key: usize) -> squeue::Entry {
     let fd = types::Fd(slot.keep.as_fd().as_raw_fd());
-    let Transfer { memory, at, offset } = &mut slot.transfer;
+    let Transfer { memory, at, offset, .. } = &mut slot.transfer;
     let (iovecs, fill) = match memory {
         Memory::Fill(bufs) => (iov::to_fill(bufs, *at), true),
         Memory::Take(bufs) => (iov::to_write(bufs, *at), false),
@@ -261,7 +301,7 @@ fn entry<K: AsFd>(slot: &mut Slot<K>, key: usize) -> squeue::Entry {
 
 impl<K> Drop for Ring<K> {
     fn drop(&mut self) {
-        if self.with_kernel > 0 {
+        if self.with_kernel > 0 || !self.pushed.is_empty() {
             // The kernel may still use the memory: it is lost, which is better than shared.
             return;
         }
@@ -288,4 +328,82 @@ pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // and it is the same for as long as that lives.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     watched.map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block_core::IoBufMut;
+    use std::sync::Arc;
+
+    /// A ring, and a pipe whose reads stay with the kernel until its other end is closed.
+    fn ring() -> Option<(Ring<Arc<OwnedFd>>, Arc<OwnedFd>, OwnedFd)> {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        match Ring::new() {
+            Ok(ring) => Some((ring, Arc::new(read), write)),
+            Err(e) => {
+                eprintln!("NOT TESTED with io_uring: {e}");
+                None
+            }
+        }
+    }
+
+    fn read() -> Transfer {
+        let memory = Memory::Fill(IoBufMut::zeroed(512).into());
+        Transfer { memory, at: Cursor::default(), offset: 0, last: true }
+    }
+
+    #[test]
+    fn what_the_kernel_has_is_never_given_back_early() {
+        let Some((mut ring, pipe, other_end)) = ring() else { return };
+        for _ in 0..DEPTH - 1 {
+            ring.start(read(), Arc::clone(&pipe));
+        }
+        ring.submit().unwrap();
+        let mut start = || ring.start(read(), Arc::clone(&pipe));
+        let (a, b, c) = (start(), start(), start());
+        assert!(ring.withdraw(a).is_some());
+        let d = ring.start(read(), Arc::clone(&pipe));
+        assert_eq!(a, d, "the key is given out again, while it stands in the queue from before");
+        ring.submit().unwrap();
+        assert!(ring.withdraw(b).is_none(), "there was room for one, the first in line");
+        assert!(!ring.can_submit());
+        let mut cancelled = Vec::new();
+        ring.cancel_unsubmitted(|key, _| cancelled.push(key));
+        assert_eq!(cancelled, [c, d]);
+        assert!(ring.take(b).is_none());
+        for key in cancelled {
+            let ((_, result), _) = ring.take(key).unwrap();
+            assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+        }
+        drop(other_end);
+        let mut ended = Vec::new();
+        while ring.is_busy() {
+            ring.reap(|key, _, _| ended.push(key));
+        }
+        assert!(ring.is_idle());
+        assert_eq!(ended.len(), DEPTH as usize);
+        ended.into_iter().for_each(|key| drop(ring.take(key).unwrap()));
+        assert_eq!(Arc::strong_count(&pipe), 1, "nothing is kept");
+    }
+
+    #[test]
+    fn a_ring_that_is_dropped_keeps_what_the_kernel_has() {
+        let Some((mut ring, pipe, _other_end)) = ring() else { return };
+        ring.start(read(), Arc::clone(&pipe));
+        ring.submit().unwrap();
+        drop(ring);
+        assert_eq!(Arc::strong_count(&pipe), 2);
+    }
+
+    #[test]
+    fn a_request_is_done_when_all_is_moved_or_it_failed() {
+        let of = |last, result| Outcome::of(&Transfer { last, ..read() }, result).done;
+        assert!(of(true, 512) && !of(false, 512));
+        assert!(!of(true, 511) && !of(true, 0));
+        assert!(of(true, -libc::EIO) && of(false, -libc::EIO));
+        for again in [libc::EAGAIN, libc::EINTR, libc::ECANCELED] {
+            assert!(!of(true, -again));
+        }
+    }
 }

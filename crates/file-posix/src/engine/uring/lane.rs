@@ -8,9 +8,8 @@
 //! A runtime that shuts down drops its driver. What is in flight is then waited for by a thread, so
 //! that memory, locks and counts are given back, and requests that other runtimes wait for end.
 
-use crate::open_file::OpenFile;
-use crate::sys::{DEPTH, Ended, Ring, Transfer, watch_readable};
-use block_core::InFlightGuard;
+use super::Held;
+use crate::sys::{Ended, Ring, Transfer, watch_readable};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
@@ -23,11 +22,11 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
-/// What lives as long as a transfer, in the order in which it is to be dropped.
+/// What lives as long as a transfer.
 #[derive(Debug)]
-pub(super) struct Keep {
-    pub file: Arc<OpenFile>,
-    pub guard: InFlightGuard,
+struct Keep {
+    /// `None` once the request is done.
+    held: Option<Held>,
     waiter: Waiter,
 }
 
@@ -38,17 +37,18 @@ enum Waiter {
     Gone,
 }
 
-impl Keep {
-    pub(super) fn new(file: Arc<OpenFile>, guard: InFlightGuard) -> Self {
-        Self { file, guard, waiter: Waiter::Task(None) }
+impl AsFd for Keep {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.held {
+            Some(held) => held.file.fd(),
+            // A transfer that is not done holds its file.
+            None => std::process::abort(),
+        }
     }
 }
 
-impl AsFd for Keep {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.fd()
-    }
-}
+/// So often in a row may the kernel put off a submission while it has nothing to complete.
+const MAX_REFUSALS: u32 = 1000;
 
 /// A ring that belongs to one runtime.
 #[derive(Debug)]
@@ -66,11 +66,44 @@ struct State {
     awake: bool,
     /// Takes no more requests: its runtime has ended, or the kernel refuses the ring.
     retired: bool,
+    /// How often in a row the kernel put a submission off.
+    refusals: u32,
     /// Nobody will send a request any more; the driver ends when the last one has.
     closing: bool,
 }
 
-type Wakers = SmallVec<[Waker; 32]>;
+/// What is to be done once the lane is unlocked: others may come back to it from there.
+#[derive(Default)]
+struct After {
+    wakers: SmallVec<[Waker; 32]>,
+    released: SmallVec<[Held; 4]>,
+}
+
+impl After {
+    fn finish(self) {
+        for held in self.released {
+            release(held);
+        }
+        self.wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Closing a file can wait, for a network file system for example.
+fn release(held: Held) {
+    match Handle::try_current() {
+        Ok(runtime) if Arc::strong_count(&held.file) == 1 => {
+            drop(runtime.spawn_blocking(move || drop(held)));
+        }
+        _ => drop(held),
+    }
+}
+
+/// Who takes a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Driver,
+    Helper,
+}
 
 /// What the driver does next.
 enum Next {
@@ -89,7 +122,8 @@ impl Lane {
         let ring = Ring::new()?;
         let events = ring.events()?;
         let watched = watch(runtime, &events)?;
-        let state = State { ring, driver: None, awake: true, retired: false, closing: false };
+        let state =
+            State { ring, driver: None, awake: true, retired: false, refusals: 0, closing: false };
         let lane = Arc::new(Self { state: Mutex::new(state), events });
         // Made before the task, so that it also notices a task that is never polled.
         let driver = Driver(Arc::clone(&lane));
@@ -106,24 +140,25 @@ impl Lane {
     }
 
     /// Makes one transfer. Gives it back if the lane takes no more.
-    pub(super) fn transfer(&self, transfer: Transfer, keep: Keep) -> Request<'_> {
-        Request { lane: self, stage: Stage::New(Some((transfer, keep))) }
+    pub(super) fn transfer(&self, transfer: Transfer, held: Held) -> Request<'_> {
+        Request { lane: self, stage: Stage::New(Some((transfer, held))) }
     }
 
-    /// Ends the driver once nothing is in flight.
-    pub(super) fn close(&self) {
-        let driver = {
+    /// Ends the driver once nothing is in flight; whether nothing is.
+    pub(super) fn close(&self) -> bool {
+        let (idle, driver) = {
             let mut state = self.state();
             state.closing = true;
-            state.driver.take()
+            (state.ring.is_idle(), state.driver.take())
         };
         driver.into_iter().for_each(Waker::wake);
+        idle
     }
 
     /// Takes turns until nobody needs the lane any more.
     pub(super) async fn drive(&self, events: &AsyncFd<OwnedFd>) {
         loop {
-            match self.turn() {
+            match self.turn(By::Driver) {
                 Next::Again => tokio::task::yield_now().await,
                 Next::Sleep => {
                     self.sleep(events).await;
@@ -142,23 +177,31 @@ impl Lane {
     pub(super) async fn help(&self, runtime: &Handle) {
         let Ok(events) = watch(runtime, &self.events) else { return };
         loop {
-            let _ = self.turn();
-            if let Ok(mut ready) = events.readable().await {
-                ready.clear_ready();
+            while matches!(self.turn(By::Helper), Next::Again) {
+                tokio::task::yield_now().await;
+            }
+            match events.readable().await {
+                Ok(mut ready) => ready.clear_ready(),
+                // This runtime shuts down.
+                Err(_) => return,
             }
         }
     }
 
     /// Submits what is queued and reaps what has ended.
-    fn turn(&self) -> Next {
-        let mut wakers = Wakers::new();
+    fn turn(&self, by: By) -> Next {
+        let mut after = After::default();
         let next = {
             let mut state = self.state();
-            state.submit(&mut wakers);
-            state.reap(&mut wakers);
-            state.next(wakers.len())
+            state.submit(&mut after);
+            state.reap(&mut after);
+            let next = state.next(after.wakers.len());
+            if by == By::Driver {
+                state.awake = matches!(next, Next::Again);
+            }
+            next
         };
-        wakers.into_iter().for_each(Waker::wake);
+        after.finish();
         next
     }
 
@@ -189,7 +232,7 @@ impl Lane {
     /// Waits for what is in flight, for want of a driver.
     fn drain(&self) {
         loop {
-            let next = self.turn();
+            let next = self.turn(By::Helper);
             if matches!(next, Next::End) || self.state().ring.is_idle() {
                 return;
             }
@@ -204,48 +247,54 @@ impl Lane {
 
 impl State {
     fn can_submit(&self) -> bool {
-        self.ring.has_queued() && self.ring.with_kernel() < DEPTH && !self.retired
+        !self.retired && self.ring.can_submit()
     }
 
-    fn submit(&mut self, wakers: &mut Wakers) {
+    fn submit(&mut self, after: &mut After) {
         if !self.can_submit() {
             return;
         }
-        let Err(error) = self.ring.submit() else { return };
+        let Err(error) = self.ring.submit() else {
+            self.refusals = 0;
+            return;
+        };
         let passing = [nix::libc::EINTR, nix::libc::EAGAIN, nix::libc::EBUSY];
         if error.raw_os_error().is_some_and(|e| passing.contains(&e)) {
-            return;
+            self.refusals = self.refusals.saturating_add(1);
+            // What is in flight will free what the kernel lacks; if nothing is, nothing will.
+            if self.ring.is_busy() || self.refusals < MAX_REFUSALS {
+                return;
+            }
         }
         tracing::error!(%error, "the kernel refuses io_uring; threads do the work from now on");
         self.retired = true;
-        self.cancel_unsubmitted(wakers);
+        self.cancel_unsubmitted(after);
     }
 
-    fn cancel_unsubmitted(&mut self, wakers: &mut Wakers) {
+    fn cancel_unsubmitted(&mut self, after: &mut After) {
         let mut gone = SmallVec::<[usize; 4]>::new();
-        self.ring.cancel_unsubmitted(|key, keep| match &mut keep.waiter {
-            Waiter::Task(waker) => wakers.extend(waker.take()),
-            Waiter::Gone => gone.push(key),
-        });
-        for key in gone {
-            drop(self.ring.take(key));
-        }
+        self.ring.cancel_unsubmitted(|key, keep| keep.tell(key, &mut gone, after));
+        self.forget(gone, after);
     }
 
-    fn reap(&mut self, wakers: &mut Wakers) {
+    fn reap(&mut self, after: &mut After) {
         let mut gone = SmallVec::<[usize; 4]>::new();
-        self.ring.reap(|key, written, keep| {
-            if let Some(end) = written {
-                keep.file.changed_up_to(end);
+        self.ring.reap(|key, outcome, keep| {
+            if let Some((held, end)) = keep.held.as_ref().zip(outcome.written_up_to) {
+                held.file.changed_up_to(end);
             }
-            match &mut keep.waiter {
-                Waiter::Task(waker) => wakers.extend(waker.take()),
-                Waiter::Gone => gone.push(key),
+            if outcome.done {
+                after.released.extend(keep.held.take());
             }
+            keep.tell(key, &mut gone, after);
         });
-        for key in gone {
-            drop(self.ring.take(key));
-        }
+        self.forget(gone, after);
+    }
+
+    /// Takes out what nobody waits for.
+    fn forget(&mut self, gone: SmallVec<[usize; 4]>, after: &mut After) {
+        let kept = gone.into_iter().filter_map(|key| self.ring.take(key));
+        after.released.extend(kept.filter_map(|(_, keep)| keep.held));
     }
 
     fn next(&mut self, woken: usize) -> Next {
@@ -254,9 +303,18 @@ impl State {
         }
         // A task that is alone will find the ring idle and submit by itself. Several are better
         // waited for, and submitted together.
-        let busy = woken > 1 || woken == 1 && self.ring.with_kernel() > 0;
-        self.awake = busy || self.can_submit();
-        if self.awake { Next::Again } else { Next::Sleep }
+        let busy = woken > 1 || woken == 1 && self.ring.is_busy();
+        if busy || self.can_submit() { Next::Again } else { Next::Sleep }
+    }
+}
+
+impl Keep {
+    /// Tells the request's task that it has ended; a key whose request is gone goes to `gone`.
+    fn tell(&mut self, key: usize, gone: &mut SmallVec<[usize; 4]>, after: &mut After) {
+        match &mut self.waiter {
+            Waiter::Task(waker) => after.wakers.extend(waker.take()),
+            Waiter::Gone => gone.push(key),
+        }
     }
 }
 
@@ -284,9 +342,9 @@ impl Drop for Driver {
             state.ring.is_idle()
         };
         if !idle {
-            let mut wakers = Wakers::new();
-            lane.state().cancel_unsubmitted(&mut wakers);
-            wakers.into_iter().for_each(Waker::wake);
+            let mut after = After::default();
+            lane.state().cancel_unsubmitted(&mut after);
+            after.finish();
             let thread = std::thread::Builder::new().name("zblk-io-uring".to_owned());
             if let Err(error) = thread.spawn(move || lane.drain()) {
                 tracing::error!(%error, "requests in flight cannot be waited for");
@@ -296,9 +354,11 @@ impl Drop for Driver {
 }
 
 /// What became of a transfer.
-pub(super) enum Outcome {
-    Ended(Ended, Keep),
-    Refused(Transfer, Keep),
+pub(super) enum Answer {
+    /// It has ended; what the request holds, unless the request is done.
+    Ended(Ended, Option<Held>),
+    /// The lane takes no more.
+    Refused(Transfer, Held),
 }
 
 /// A transfer, as a future. Once polled, it runs to its end even if the future is dropped, unless
@@ -309,35 +369,36 @@ pub(super) struct Request<'a> {
 }
 
 enum Stage {
-    New(Option<(Transfer, Keep)>),
+    New(Option<(Transfer, Held)>),
     Started(usize),
     Over,
 }
 
 impl Future for Request<'_> {
-    type Output = Outcome;
+    type Output = Answer;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let lane = self.lane;
-        let mut wakers = Wakers::new();
+        let mut after = After::default();
         let mut state = lane.state();
         let key = match &mut self.stage {
             Stage::Started(key) => *key,
             Stage::New(request) => {
-                let Some((transfer, keep)) = request.take() else { return Poll::Pending };
+                let Some((transfer, held)) = request.take() else { return Poll::Pending };
                 if state.retired {
-                    return Poll::Ready(Outcome::Refused(transfer, keep));
+                    return Poll::Ready(Answer::Refused(transfer, held));
                 }
                 let alone = state.ring.is_idle() && !state.awake;
+                let keep = Keep { held: Some(held), waiter: Waiter::Task(None) };
                 let key = state.ring.start(transfer, keep);
                 self.stage = Stage::Started(key);
                 if alone {
-                    state.submit(&mut wakers);
-                    state.reap(&mut wakers);
+                    state.submit(&mut after);
+                    state.reap(&mut after);
                 }
                 if state.can_submit() && !state.awake {
                     state.awake = true;
-                    wakers.extend(state.driver.take());
+                    after.wakers.extend(state.driver.take());
                 }
                 key
             }
@@ -346,7 +407,7 @@ impl Future for Request<'_> {
         let result = match state.ring.take(key) {
             Some((ended, keep)) => {
                 self.stage = Stage::Over;
-                Poll::Ready(Outcome::Ended(ended, keep))
+                Poll::Ready(Answer::Ended(ended, keep.held))
             }
             None => {
                 if let Some(keep) = state.ring.keep_mut(key) {
@@ -356,7 +417,7 @@ impl Future for Request<'_> {
             }
         };
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        after.finish();
         result
     }
 }
@@ -366,14 +427,13 @@ impl Drop for Request<'_> {
         let Stage::Started(key) = self.stage else { return };
         let mut state = self.lane.state();
         let withdrawn = state.ring.withdraw(key);
-        let ended = match withdrawn {
-            Some(_) => None,
-            None => state.ring.take(key),
-        };
-        if let Some(keep) = state.ring.keep_mut(key) {
+        let kept = withdrawn.or_else(|| state.ring.take(key).map(|(_, keep)| keep));
+        if kept.is_none()
+            && let Some(keep) = state.ring.keep_mut(key)
+        {
             keep.waiter = Waiter::Gone;
         }
         drop(state);
-        drop((withdrawn, ended));
+        kept.and_then(|keep| keep.held).into_iter().for_each(release);
     }
 }

@@ -9,7 +9,7 @@ use super::transfer::Calls;
 use crate::open_file::OpenFile;
 use crate::sys::Ring;
 use block_core::{InFlight, InFlightGuard};
-use lane::{Keep, Lane, Outcome};
+use lane::{Answer, Lane};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,6 +19,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
 use tokio::runtime::{Handle, Id};
+
+/// What a request holds while the kernel works on it: the open file, then what says that it is under
+/// way. They are dropped in this order.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub file: Arc<OpenFile>,
+    pub guard: InFlightGuard,
+}
 
 /// At most so many rings for each file and runtime, so that workers rarely meet.
 const MAX_LANES: usize = 8;
@@ -41,7 +49,7 @@ struct Entry {
 pub(super) enum Carried<T> {
     Done(io::Result<()>, T),
     /// The rest is still to do.
-    Left(T, InFlightGuard),
+    Left(T, Held),
 }
 
 /// Whether rings can be had.
@@ -68,7 +76,10 @@ impl Uring {
         if let Some(found) = find(&entries) {
             return found;
         }
-        entries.retain(|e| e.runtime == id || e.lane.as_ref().is_some_and(|l| !l.is_retired()));
+        entries.retain(|e| {
+            let needed = e.lane.as_ref().is_none_or(|lane| !lane.is_retired());
+            needed || e.lane.as_ref().is_some_and(|lane| !lane.close())
+        });
         let lane = match Lane::open(&runtime) {
             Ok(lane) => Some(lane),
             Err(error) => {
@@ -80,31 +91,30 @@ impl Uring {
         lane
     }
 
-    /// Makes the calls that a request asks for.
-    pub(super) async fn carry<T: Calls>(
-        &self,
-        file: &Arc<OpenFile>,
-        mut calls: T,
-        mut guard: InFlightGuard,
-    ) -> Carried<T> {
-        let Some(lane) = self.lane() else { return Carried::Left(calls, guard) };
+    /// Makes the calls that a request asks for. What the request holds is given back as soon as
+    /// the kernel has done all of it, whether or not anybody polls this then.
+    pub(super) async fn carry<T: Calls>(&self, mut calls: T, mut held: Held) -> Carried<T> {
+        let Some(lane) = self.lane() else { return Carried::Left(calls, held) };
+        let judge = held.file.judge();
         while let Some(transfer) = calls.lend() {
-            let keep = Keep::new(Arc::clone(file), guard);
-            let result = match lane.transfer(transfer, keep).await {
-                Outcome::Ended((memory, result), keep) => {
-                    guard = keep.guard;
+            let (result, still_held) = match lane.transfer(transfer, held).await {
+                Answer::Ended((memory, result), still_held) => {
                     calls.give_back(memory);
-                    result
+                    (result, still_held)
                 }
-                Outcome::Refused(transfer, keep) => {
+                Answer::Refused(transfer, held) => {
                     calls.give_back(transfer.memory);
-                    return Carried::Left(calls, keep.guard);
+                    return Carried::Left(calls, held);
                 }
             };
+            let Some(still_held) = still_held else {
+                return Carried::Done(calls.completed(judge.transferred(result)), calls);
+            };
+            held = still_held;
             if is_left(&result) {
-                return Carried::Left(calls, guard);
+                return Carried::Left(calls, held);
             }
-            if let Err(error) = calls.completed(file.transferred(result)) {
+            if let Err(error) = calls.completed(judge.transferred(result)) {
                 return Carried::Done(Err(error), calls);
             }
         }
@@ -139,7 +149,9 @@ impl Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         let entries = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().filter_map(|e| e.lane.as_ref()).for_each(|lane| lane.close());
+        for lane in entries.iter().filter_map(|e| e.lane.as_ref()) {
+            lane.close();
+        }
     }
 }
 
@@ -156,7 +168,7 @@ fn lanes_per_runtime() -> usize {
         .get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_LANES))
 }
 
-/// A number for this thread: the first free one, so that few threads share one.
+/// A number for this thread, counted up, so that the few workers of a runtime rarely share one.
 fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
