@@ -5,7 +5,7 @@ use crate::format::{
     ENTRIES_PER_PAGE, HEADER_COPIES, Header, Layout, PAGE_LEN, STATE_SLOTS, StatePage, TablePage,
 };
 use crate::load::zones_in;
-use block_core::{Child, ErrorKind, RequestFlags, Result};
+use block_core::{Child, ErrorKind, IoBuf, RequestFlags, Result};
 use std::collections::BTreeMap;
 use zone_model::{Geometry, GeometryConfig, SavedCondition, SavedZone};
 
@@ -54,6 +54,8 @@ pub struct Created {
 
 /// Pages written in one piece.
 const WRITE_PAGES: usize = 256;
+/// Zeroes are written this many bytes at a time.
+const ZEROES: u64 = 1 << 20;
 
 /// Makes an image on a node, whatever the node holds, and makes it durable.
 ///
@@ -77,6 +79,7 @@ pub async fn create(child: &Child, options: &CreateOptions) -> Result<Created> {
     }
     let file_length = set_length(child, &geometry, &layout).await?;
     let header = Header { image_id: new_id()?, geometry, layout, file_length };
+    clear_metadata(child, &layout).await?;
     clear_data(child, &header).await?;
     for slot in [1, 0] {
         // The page with number 1 lies in slot 1, that with number 2 in slot 0.
@@ -163,6 +166,21 @@ async fn set_length(child: &Child, geometry: &Geometry, layout: &Layout) -> Resu
     }
     child.resize(length_of(fits)).await?;
     Ok(length_of(fits))
+}
+
+/// Writes zeroes to the whole metadata area. Its pages alone would be islands in a sparse file, and
+/// a file of more than a few extents makes each write that needs new space much slower: on ext4,
+/// whose inode has room for four, one of 4 KiB took 1.6 times as long.
+async fn clear_metadata(child: &Child, layout: &Layout) -> Result<()> {
+    let zeroes = IoBuf::zeroed(usize::try_from(ZEROES).unwrap_or(PAGE_LEN));
+    let mut at = 0;
+    while at < layout.data_offset {
+        let len = layout.data_offset.saturating_sub(at).min(ZEROES);
+        let piece = zeroes.clone().split_to(usize::try_from(len).unwrap_or(PAGE_LEN));
+        child.write(at, piece.into(), RequestFlags::empty()).await?;
+        at = at.saturating_add(len);
+    }
+    Ok(())
 }
 
 /// Conventional zones read as zeroes; the space of all others is given back.
