@@ -41,21 +41,21 @@ promises_invent() {
     promises_steps=() promises_expected=() promises_script=''
     for ((step = 0; step < $1; step++)); do
         # As many draws for each step, so that a seed gives the same choices.
-        zone=$((RANDOM % promises_zones)) what=$((RANDOM % 16)) length=$((promises_block * (1 + RANDOM % 8)))
+        zone=$((RANDOM % promises_zones)) what=$((RANDOM % 32)) length=$((promises_block * (1 + RANDOM % 8)))
         start=$((zone * promises_zone_size))
-        if ((what == 12 || what < 12 && end[zone] + length > promises_zone_size)); then
+        if ((what == 27 || what < 27 && end[zone] + length > promises_zone_size)); then
             end[zone]=0
             promises_steps+=("reset $zone")
             # Neither a reset nor a flush says anything: the next command tells that it is done.
             promises_script+="zrs $start $promises_zone_size"$'\nlength\n'
             promises_expected+=("$promises_length")
-        elif ((what > 12)); then
+        elif ((what > 27)); then
             promises_steps+=(flush)
             promises_script+=$'flush\nlength\n'
             promises_expected+=("$promises_length")
         else
             flag=''
-            ((what < 10)) || flag=' -f'
+            ((what < 25)) || flag=' -f'
             value=$((1 + promises_next_value++ % 255))
             promises_steps+=("append $zone $value $length$flag")
             promises_script+="zap -p$flag -P $value $start $length"$'\n'
