@@ -35,9 +35,10 @@ impl Spec {
 
     /// The last zone is smaller, which the kernel does not combine with a capacity.
     ///
-    /// Blocks stay at 512 bytes: with larger ones null_blk (seen on 6.12) gives zeroes for the last
-    /// sectors of a block that is read into memory which begins within a page. It remembers what is
-    /// written by the first sector of each piece only.
+    /// Blocks stay at 512 bytes: with 4 KiB (seen on 6.12) the last sectors of a block that was read
+    /// into memory which begins within a page came as zeroes. Other devices with such blocks are
+    /// right, so null_blk is suspected, which marks what is written by a piece's first sector; that
+    /// it is the cause was not proved.
     pub const SMALLER_LAST: Self = Self { size: 23, zone_capacity: 0, ..Self::SMALL };
 
     /// No zones.
