@@ -36,13 +36,17 @@ pub(crate) struct OpenFile {
     pub pool: BufferPool,
     pub durability: Durability,
     pub no_dsync: Missing,
-    pub no_nowait: Missing,
+    pub no_nowait_reads: Missing,
+    pub no_nowait_writes: Missing,
     pub no_punch_hole: Missing,
     pub no_zero_range: Missing,
     /// The file's size in bytes, as far as this node changed it.
     size: Arc<AtomicU64>,
     /// It is a device: it ends where it ends.
     fixed_size: bool,
+    /// Whether one call may do what neighbouring requests ask for. Not on devices with zones, where a
+    /// call must not reach from one zone into the next.
+    pub joins: bool,
 }
 
 impl OpenFile {
@@ -61,11 +65,13 @@ impl OpenFile {
             pool,
             durability: Durability::default(),
             no_dsync: Missing::default(),
-            no_nowait: Missing::default(),
+            no_nowait_reads: Missing::default(),
+            no_nowait_writes: Missing::default(),
             no_punch_hole: Missing::default(),
             no_zero_range: Missing::default(),
             size: Arc::new(AtomicU64::new(size)),
             fixed_size: false,
+            joins: true,
         }
     }
 
@@ -99,6 +105,11 @@ impl OpenFile {
     /// The size, shared with whoever must know it after the file is closed.
     pub(crate) fn size(&self) -> &Arc<AtomicU64> {
         &self.size
+    }
+
+    /// Whether it is a device.
+    pub(crate) fn is_device(&self) -> bool {
+        self.fixed_size
     }
 
     /// Whether the page cache is bypassed.

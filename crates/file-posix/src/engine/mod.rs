@@ -14,10 +14,11 @@
 //!
 //! | request | `threads` | `io_uring` |
 //! |---|---|---|
-//! | read, in the page cache | at once, if it is short | at once, if it is short |
-//! | other reads | thread | ring |
-//! | direct writes | thread | ring |
-//! | writes through the page cache, durable writes, syncs, allocation | thread | thread |
+//! | short read, in the page cache | at once | at once |
+//! | short write into the page cache, where the file system takes it without waiting | at once | at once |
+//! | other reads | threads | ring |
+//! | direct writes | threads | ring |
+//! | other writes into the page cache, durable writes, syncs, allocation | threads | threads |
 //!
 //! In the last row the kernel would use threads of its own for `io_uring`, which are no faster.
 //! Whatever is rare (open, resize, ioctls) goes through [`blocking`] on any engine.
@@ -35,25 +36,32 @@ pub(crate) use offload::blocking;
 use block_core::{InFlight, IoVecMut, Result};
 use std::io;
 use std::sync::Arc;
+use threads::Threads;
 use transfer::{Reading, Writing};
 use uring::{Carried, Held, Uring};
 
-/// A way of making system calls without blocking the caller.
-#[derive(Clone, Debug)]
-pub(crate) enum Engine {
-    /// On threads of the runtime's blocking pool.
-    Threads,
-    /// By the kernel, where it can without threads.
-    Uring(Arc<Uring>),
+/// A way of making system calls without blocking the caller, for one open file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Engine {
+    /// Makes any call.
+    threads: Arc<Threads>,
+    /// Makes those that the kernel can make without threads.
+    uring: Option<Arc<Uring>>,
 }
 
 impl Engine {
-    /// The engine `io_uring`, for one open file.
+    /// The engine `threads`.
+    pub(crate) fn threads() -> Self {
+        Self::default()
+    }
+
+    /// The engine `io_uring`.
     ///
     /// # Errors
     /// What the kernel says: `ENOSYS` if it has none, `EPERM` where it is forbidden.
     pub(crate) fn uring() -> io::Result<Self> {
-        uring::probe().map(|()| Self::Uring(Arc::default()))
+        uring::probe()?;
+        Ok(Self { uring: Some(Arc::default()), ..Self::default() })
     }
 
     /// Fills the job's buffers. Past the end of the file it gives zeroes.
@@ -64,31 +72,34 @@ impl Engine {
         if inline::read(&file, &mut reading).await? {
             return Ok(reading.finish());
         }
-        match self {
-            Self::Threads => blocking(|| threads::read(file, reading, guard)).await?,
-            Self::Uring(uring) => match uring.carry(reading, Held { file, guard }).await {
-                Carried::Done(result, reading) => Ok(result.map(|()| reading.finish())?),
-                Carried::Left(reading, Held { guard, file }) => {
-                    blocking(|| threads::read(file, reading, guard)).await?
-                }
-            },
+        let Some(uring) = &self.uring else {
+            return self.threads.read(file, reading, guard).await;
+        };
+        match uring.carry(reading, Held { file, guard }).await {
+            Carried::Done(result, reading) => Ok(result.map(|()| reading.finish())?),
+            Carried::Left(reading, Held { guard, file }) => {
+                self.threads.read(file, reading, guard).await
+            }
         }
     }
 
     /// Writes the job's buffers, and says whether they are durable already.
     pub(crate) async fn write(&self, job: WriteJob) -> Result<Durable> {
         let WriteJob { guard, file, offset, bufs, durable } = job;
-        let writing = Writing::new(&file.pool, file.alignment, offset, bufs);
-        match self {
-            Self::Uring(uring) if file.is_direct() && !durable => {
+        let mut writing = Writing::new(&file.pool, file.alignment, offset, bufs);
+        if !durable && inline::write(&file, &mut writing).await? {
+            return Ok(Durable(false));
+        }
+        match &self.uring {
+            Some(uring) if file.is_direct() && !durable => {
                 match uring.carry(writing, Held { file, guard }).await {
                     Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
                     Carried::Left(writing, Held { guard, file }) => {
-                        blocking(move || threads::write(file, writing, durable, guard)).await?
+                        self.threads.write(file, writing, durable, guard).await
                     }
                 }
             }
-            _ => blocking(move || threads::write(file, writing, durable, guard)).await?,
+            _ => self.threads.write(file, writing, durable, guard).await,
         }
     }
 
@@ -104,9 +115,9 @@ impl Engine {
 
     /// Waits until every operation that started before this call has ended.
     pub(crate) async fn settle(&self, in_flight: &InFlight) {
-        match self {
-            Self::Threads => in_flight.settle().await,
-            Self::Uring(uring) => uring.settle(in_flight).await,
+        match &self.uring {
+            None => in_flight.settle().await,
+            Some(uring) => uring.settle(in_flight).await,
         }
     }
 }

@@ -1,8 +1,28 @@
 //! Takes blocking work off the async threads.
 
-use block_core::{ErrorKind, Result};
+use block_core::{Error, ErrorKind, Result};
 use std::io;
 use tokio::runtime::Handle;
+
+/// Why a request was not begun that waited for a thread.
+pub(super) const SHUT_DOWN: &str = "the runtime shut down before the request began";
+
+/// The runtime that polls this.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) outside a tokio runtime.
+pub(super) fn current_runtime() -> Result<Handle> {
+    Handle::try_current().map_err(|_| {
+        let message =
+            "file I/O needs a tokio runtime, and this request was polled outside of any".to_owned();
+        ErrorKind::Unsupported(message).into()
+    })
+}
+
+/// A request that nobody carried out.
+pub(super) fn not_done(why: &'static str) -> Error {
+    ErrorKind::Io(io::Error::other(why)).into()
+}
 
 /// Runs `work` on the blocking pool of the runtime that polls this.
 ///
@@ -14,17 +34,7 @@ use tokio::runtime::Handle;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    let runtime = Handle::try_current().map_err(|_| {
-        ErrorKind::Unsupported(
-            "file I/O needs a tokio runtime, and this request was polled outside of any".to_owned(),
-        )
-    })?;
-    runtime.spawn_blocking(work).await.map_err(|error| {
-        let why = if error.is_cancelled() {
-            "the runtime shut down before the request began"
-        } else {
-            "the request's thread panicked"
-        };
-        ErrorKind::Io(io::Error::other(why)).into()
+    current_runtime()?.spawn_blocking(work).await.map_err(|error| {
+        not_done(if error.is_cancelled() { SHUT_DOWN } else { "the request's thread panicked" })
     })
 }

@@ -93,6 +93,37 @@ impl Reading {
         self.target.len().saturating_add(rest)
     }
 
+    /// Whether `next` begins where this ends, and nothing of either is read yet or has to be bounced.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        let is_fresh = |each: &Self| each.bounce.is_none() && each.at.done() == 0;
+        is_fresh(self)
+            && is_fresh(next)
+            && self.start.checked_add(as_u64(self.target.len())) == Some(next.start)
+    }
+
+    /// This and the one that [follows](Self::is_followed_by) it as one.
+    pub(super) fn join(mut self, next: Self) -> Self {
+        self.target.append(next.target);
+        self
+    }
+
+    /// What was joined, as it was. What is read only in part is to be read again.
+    pub(super) fn split(mut self, lens: &[usize]) -> impl Iterator<Item = Self> {
+        let mut read = self.at.done();
+        lens.iter().map(move |len| {
+            let target = self.target.split_to(*len);
+            let start = self.start;
+            self.start = start.saturating_add(as_u64(*len));
+            let mut each =
+                Self { target, start, at: Cursor::default(), unit: self.unit, bounce: None };
+            if read >= *len {
+                each.advance(*len);
+            }
+            read = read.saturating_sub(*len);
+            each
+        })
+    }
+
     /// Takes the result of the call.
     pub(super) fn completed(&mut self, result: io::Result<usize>) -> io::Result<()> {
         let n = match result {
@@ -240,6 +271,49 @@ impl Writing {
         })
     }
 
+    /// How many bytes the request is for.
+    pub(super) fn len(&self) -> usize {
+        let rest = self.bounce.as_ref().map_or(0, |(_, rest)| rest.len());
+        self.source.len().saturating_add(rest)
+    }
+
+    /// Whether `next` begins where this ends, and nothing of either is written yet or has to be
+    /// bounced.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        let is_fresh = |each: &Self| each.bounce.is_none() && each.at.done() == 0;
+        is_fresh(self)
+            && is_fresh(next)
+            && self.start.checked_add(as_u64(self.source.len())) == Some(next.start)
+    }
+
+    /// This and the one that [follows](Self::is_followed_by) it as one.
+    pub(super) fn join(mut self, next: Self) -> Self {
+        self.source.append(next.source);
+        self
+    }
+
+    /// What was joined, as it was. What is written only in part is to be written again.
+    pub(super) fn split(mut self, lens: &[usize]) -> impl Iterator<Item = Self> {
+        let mut written = self.at.done();
+        lens.iter().map(move |len| {
+            let source = self.source.split_to(*len);
+            let start = self.start;
+            self.start = start.saturating_add(as_u64(*len));
+            let mut each =
+                Self { source, start, at: Cursor::default(), unit: self.unit, bounce: None };
+            if written >= *len {
+                each.advance(*len);
+            }
+            written = written.saturating_sub(*len);
+            each
+        })
+    }
+
+    fn advance(&mut self, n: usize) {
+        let segments = self.source.segments();
+        self.at.advance(n, |i| segments.get(i).map(IoBuf::len));
+    }
+
     /// Up to where in the file all is written.
     pub(super) fn position(&self) -> u64 {
         self.start.saturating_add(as_u64(self.at.done()))
@@ -258,8 +332,7 @@ impl Writing {
             let message = "the file takes no more data, and says no reason";
             return Err(io::Error::new(io::ErrorKind::WriteZero, message));
         }
-        let segments = self.source.segments();
-        self.at.advance(n, |i| segments.get(i).map(IoBuf::len));
+        self.advance(n);
         if self.at.done() >= self.source.len() {
             self.next_piece();
         }

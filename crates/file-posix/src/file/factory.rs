@@ -89,8 +89,8 @@ impl Aio {
     /// The engine for one open file. Makes system calls that do not wait.
     pub(crate) fn engine(self) -> Result<Engine> {
         match self {
-            Self::Threads => Ok(Engine::Threads),
-            Self::Auto => Ok(Engine::uring().unwrap_or(Engine::Threads)),
+            Self::Threads => Ok(Engine::threads()),
+            Self::Auto => Ok(Engine::uring().unwrap_or_default()),
             Self::IoUring => Engine::uring().map_err(|error| {
                 let why = match error.raw_os_error() {
                     Some(nix::libc::ENOSYS) => "this kernel has no io_uring that is new enough",

@@ -20,7 +20,7 @@ fn file_of(len: u64) -> NamedTempFile {
 fn driver(on: &NamedTempFile, prepare: impl FnOnce(&OpenFile)) -> FileDriver {
     let file = open(on.path(), HOW, BufferPool::default()).unwrap();
     prepare(&file);
-    FileDriver::new(file, Engine::Threads, false)
+    FileDriver::new(file, Engine::threads(), false)
 }
 
 fn eio() -> io::Error {

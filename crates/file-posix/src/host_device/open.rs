@@ -64,8 +64,10 @@ pub(super) fn open(path: &Path, how: How, pool: BufferPool) -> Result<Opened> {
     let max_transfer = u32::try_from(queue.max_transfer()).unwrap_or(u32::MAX);
     let max_transfer =
         max_transfer.saturating_sub(max_transfer.checked_rem(block_size).unwrap_or(0));
+    let mut file = OpenFile::of_device(fd, how.locking, alignment, size, pool);
+    file.joins = zoned.is_none();
     Ok(Opened {
-        file: OpenFile::of_device(fd, how.locking, alignment, size, pool),
+        file,
         name,
         how,
         size,

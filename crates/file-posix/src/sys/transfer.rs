@@ -70,6 +70,19 @@ pub(crate) fn pwritev(fd: impl AsFd, bufs: &IoVec, at: Cursor, offset: u64) -> i
     })
 }
 
+/// As [`pwritev`], if that needs no waiting: `EAGAIN` if it does, and `EOPNOTSUPP` or `ENOSYS` where
+/// the file system cannot say.
+#[doc(alias = "pwritev2")]
+#[doc(alias = "RWF_NOWAIT")]
+pub(crate) fn pwritev_nowait(
+    fd: impl AsFd,
+    bufs: &IoVec,
+    at: Cursor,
+    offset: u64,
+) -> io::Result<usize> {
+    pwritev_with(libc::RWF_NOWAIT, fd, bufs, at, offset)
+}
+
 /// As [`pwritev`], and what was taken is durable on return. `EOPNOTSUPP` or `ENOSYS` where the
 /// kernel cannot (before Linux 4.7).
 #[doc(alias = "pwritev2")]
@@ -80,16 +93,20 @@ pub(crate) fn pwritev_dsync(
     at: Cursor,
     offset: u64,
 ) -> io::Result<usize> {
+    pwritev_with(libc::RWF_DSYNC, fd, bufs, at, offset)
+}
+
+fn pwritev_with(
+    flags: libc::c_int,
+    fd: impl AsFd,
+    bufs: &IoVec,
+    at: Cursor,
+    offset: u64,
+) -> io::Result<usize> {
     let offset = off_t(offset)?;
     let iovecs = iov::to_write(bufs, at);
     // SAFETY: as in `pwritev`.
     transferred(unsafe {
-        libc::pwritev2(
-            fd.as_fd().as_raw_fd(),
-            iovecs.as_ptr(),
-            count(&iovecs),
-            offset,
-            libc::RWF_DSYNC,
-        )
+        libc::pwritev2(fd.as_fd().as_raw_fd(), iovecs.as_ptr(), count(&iovecs), offset, flags)
     })
 }

@@ -225,3 +225,88 @@ fn requests_beyond_the_limits_of_one_call_are_split() {
         assert!(calls > 1);
     }
 }
+
+fn label(i: usize) -> u8 {
+    u8::try_from(i).unwrap()
+}
+
+/// A disk that cannot be written or read from `bad` on.
+fn until(bad: usize, offset: u64, len: usize) -> io::Result<usize> {
+    let offset = usize::try_from(offset).unwrap();
+    match bad.saturating_sub(offset).min(len) {
+        0 => Err(io::Error::from_raw_os_error(5)),
+        n => Ok(n),
+    }
+}
+
+proptest! {
+    /// Neighbours that are joined, fail somewhere, and are parted and tried again: each ends as it
+    /// would have ended alone.
+    #[test]
+    fn what_was_joined_and_parted_ends_as_if_alone(
+        lens in prop::collection::vec(1_usize..5, 2..10),
+        bad in 0_usize..50,
+        start in 0_u64..10,
+    ) {
+        let pool = BufferPool::default();
+        let end_of = |i: usize| start + lens[..=i].iter().sum::<usize>() as u64;
+        let start_of = |i: usize| end_of(i) - lens[i] as u64;
+
+        let source = |i: usize| IoVec::from(vec![label(i); lens[i]]);
+        let new = |i| Writing::new(&pool, Alignment::ANY, start_of(i), source(i));
+        let run = |writing: &mut Writing, disk: &mut Vec<u8>| -> io::Result<()> {
+            while let Some(call) = writing.next_call() {
+                let data = &call.source.to_vec()[call.at.done()..];
+                let done = until(bad, call.offset, data.len());
+                if let Ok(n) = done {
+                    let at = usize::try_from(call.offset).unwrap();
+                    disk[at..at + n].copy_from_slice(&data[..n]);
+                }
+                writing.completed(done)?;
+            }
+            Ok(())
+        };
+        let mut alone = (vec![0xFF; 100], Vec::new());
+        for i in 0..lens.len() {
+            let done = run(&mut new(i), &mut alone.0).is_ok();
+            prop_assert_eq!(done, end_of(i) <= bad as u64);
+            alone.1.push(done);
+        }
+        for i in 1..lens.len() {
+            prop_assert!(new(i - 1).is_followed_by(&new(i)));
+            prop_assert!(!new(i).is_followed_by(&new(i - 1)));
+        }
+        let mut joined = (0..lens.len()).map(new).reduce(Writing::join).unwrap();
+        let mut disk = vec![0xFF; 100];
+        let _ = run(&mut joined, &mut disk);
+        let parts: Vec<Writing> = joined.split(&lens).collect();
+        let done: Vec<bool> =
+            parts.into_iter().map(|mut part| run(&mut part, &mut disk).is_ok()).collect();
+        prop_assert_eq!(&done, &alone.1);
+        prop_assert_eq!(&disk, &alone.0);
+
+        let new = |i: usize| {
+            Reading::new(&pool, Alignment::ANY, start_of(i), vec![0xEE; lens[i]].into())
+        };
+        let run = |reading: &mut Reading| -> io::Result<()> {
+            while let Some(call) = reading.next_call() {
+                let at = usize::try_from(call.offset).unwrap();
+                let done = until(bad, call.offset, call.target.len() - call.at.done());
+                if let Ok(n) = done {
+                    put(call.target, call.at, &disk[at..at + n]);
+                }
+                reading.completed(done)?;
+            }
+            Ok(())
+        };
+        let mut joined = (0..lens.len()).map(new).reduce(Reading::join).unwrap();
+        let _ = run(&mut joined);
+        for (i, mut part) in joined.split(&lens).enumerate() {
+            let done = run(&mut part).is_ok();
+            prop_assert_eq!(done, alone.1[i]);
+            if done {
+                prop_assert_eq!(part.finish().to_vec(), vec![label(i); lens[i]]);
+            }
+        }
+    }
+}

@@ -63,7 +63,7 @@ pub(in crate::host_device) fn driver(
     // kernel's own, which then refuses the next plain write, once. On Linux 6.12 a write by io_uring
     // was refused again after the report that puts it right; one from a thread was not.
     let shared = native.is_some() || !opened.how.locking;
-    let engine = if shared { Engine::Threads } else { engine };
+    let engine = if shared { Engine::threads() } else { engine };
     let io = FileDriver::new(opened.file, engine, opened.how.read_only);
     let device = Arc::new(Device::new(io, shape, zoned, native, !opened.how.locking));
     let zones = usize::try_from(shape.count()).unwrap_or(usize::MAX);

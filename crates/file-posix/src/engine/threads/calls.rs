@@ -1,28 +1,17 @@
-//! Each request as plain system calls on a blocking thread.
+//! Each request as plain system calls, which block.
 
-use super::job::{AllocateJob, Durable, SyncJob};
-use super::transfer::{Reading, Writing};
+use super::super::job::{AllocateJob, Durable, SyncJob};
+use super::super::transfer::{Reading, Writing};
 use crate::durability::Turn;
 use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
-use block_core::{Error, InFlightGuard, IoVecMut, Result};
+use block_core::{Error, Result};
 use std::io;
 use std::sync::Arc;
 
 /// Reads what is left to read.
-pub(super) fn read(
-    file: Arc<OpenFile>,
-    mut reading: Reading,
-    guard: InFlightGuard,
-) -> Result<IoVecMut> {
-    let result = make_reads(&file, &mut reading).map(|()| reading.finish());
-    drop(file);
-    drop(guard);
-    result
-}
-
-fn make_reads(file: &OpenFile, reading: &mut Reading) -> Result<()> {
+pub(super) fn read(file: &OpenFile, reading: &mut Reading) -> Result<()> {
     while let Some(call) = reading.next_call() {
         let result = sys::preadv(file.fd(), call.target, call.at, call.offset);
         reading.completed(file.transferred(result))?;
@@ -30,21 +19,13 @@ fn make_reads(file: &OpenFile, reading: &mut Reading) -> Result<()> {
     Ok(())
 }
 
-/// Writes what is left to write.
-pub(super) fn write(
-    file: Arc<OpenFile>,
-    mut writing: Writing,
-    durable: bool,
-    guard: InFlightGuard,
-) -> Result<Durable> {
+/// Writes what is left to write, and says whether all of it is durable already.
+pub(super) fn write(file: &OpenFile, writing: &mut Writing, durable: bool) -> Result<Durable> {
     let start = writing.position();
-    let result = make_writes(&file, &mut writing, durable);
+    let result = make_writes(file, writing, durable);
     if writing.position() > start {
         file.changed_up_to(writing.position());
     }
-    drop(writing);
-    drop(file);
-    drop(guard);
     result
 }
 
@@ -82,7 +63,7 @@ fn blame(file: &OpenFile, error: io::Error, plain_retry: io::Result<usize>) -> E
     }
 }
 
-pub(super) fn sync(job: SyncJob) -> Result<()> {
+pub(in super::super) fn sync(job: SyncJob) -> Result<()> {
     let guard = job.guard;
     let result = sync_file(job.file, job.turn);
     drop(guard);
@@ -94,7 +75,7 @@ fn sync_file(file: Arc<OpenFile>, turn: Turn) -> Result<()> {
     file.durability.end(turn, result)
 }
 
-pub(super) fn allocate(job: AllocateJob) -> Result<bool> {
+pub(in super::super) fn allocate(job: AllocateJob) -> Result<bool> {
     let guard = job.guard;
     let result = allocate_range(job.file, job.what, job.offset, job.len);
     drop(guard);
@@ -119,7 +100,7 @@ fn allocate_range(file: Arc<OpenFile>, what: Allocate, offset: u64, len: u64) ->
 mod tests {
     use super::*;
     use crate::alignment::Alignment;
-    use block_core::{BufferPool, InFlight, IoVec};
+    use block_core::{BufferPool, IoVec};
 
     #[test]
     fn only_a_write_that_was_not_made_durable_spoils_later_flushes() {
@@ -139,10 +120,9 @@ mod tests {
         let fd = tempfile::tempfile().unwrap().into();
         let file = OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default());
         let data = || IoVec::from(vec![1; 100]);
-        let file = Arc::new(file);
         let write = |durable| {
-            let writing = Writing::new(&file.pool, file.alignment, 0, data());
-            write(Arc::clone(&file), writing, durable, InFlight::default().start()).unwrap()
+            let mut writing = Writing::new(&file.pool, file.alignment, 0, data());
+            write(&file, &mut writing, durable).unwrap()
         };
         assert_eq!(write(true), Durable(true));
         assert_eq!(write(false), Durable(false));

@@ -1,0 +1,313 @@
+//! The queue of one file and runtime, and the workers that serve it.
+
+use super::super::offload::{SHUT_DOWN, not_done};
+use super::answer::{Answers, End};
+use super::spin::{Alone, Lookout, Pace};
+use super::ticket::{Ticket, ticket};
+use super::work::{Row, Work};
+use crate::open_file::OpenFile;
+use block_core::{InFlightGuard, Result};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+use tokio::runtime::Handle;
+
+/// Larger requests gain nothing from being joined, and would be made one after another.
+const MAX_JOINED: usize = 32 << 10;
+/// A joined call is no longer than this, in bytes and requests.
+const MAX_ROW: usize = 256 << 10;
+const MAX_ROW_REQUESTS: usize = 64;
+/// Requests that are longer are always slept for: looking would take as long as copying them.
+const MAX_LOOKED_FOR: usize = 64 << 10;
+
+/// On what terms a crew works.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// At most so many work at a time.
+    pub workers: usize,
+    /// Whether neighbours may be joined into one call.
+    pub joins: bool,
+}
+
+/// The workers of one file and runtime, and what waits for them.
+pub(super) struct Crew<W: Work> {
+    terms: Terms,
+    state: Mutex<State<W>>,
+    /// Something waits in the queue; for a worker that looks without taking the lock.
+    waiting: AtomicBool,
+    pace: Pace,
+    for_work: Lookout,
+    for_answer: Lookout,
+}
+
+struct State<W: Work> {
+    queue: VecDeque<Entry<W>>,
+    /// Those that were called and have not gone home.
+    workers: usize,
+    /// Of these, those that make calls.
+    busy: usize,
+    /// One was called and has not come yet.
+    coming: bool,
+    /// One will look into the queue before it goes home.
+    looking: bool,
+    alone: Alone,
+}
+
+/// One request.
+struct Entry<W: Work> {
+    work: W,
+    end: End<W::Done>,
+}
+
+impl<W: Work> fmt::Debug for Crew<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (waiting, workers) = {
+            let state = self.state();
+            (state.queue.len(), state.workers)
+        };
+        let mut f = f.debug_struct("Crew");
+        f.field("terms", &self.terms).field("waiting", &waiting).field("workers", &workers);
+        f.finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> State<W> {
+    /// Whether to call one more worker. If so, it counts from now on.
+    fn calls(&mut self, terms: Terms) -> bool {
+        let calls =
+            !self.queue.is_empty() && !self.coming && !self.looking && self.workers < terms.workers;
+        if calls {
+            self.coming = true;
+            self.workers = self.workers.saturating_add(1);
+        }
+        calls
+    }
+
+    /// Takes back what a worker was counted as.
+    fn leave(&mut self, stance: Stance) {
+        match stance {
+            Stance::Called => self.coming = false,
+            Stance::Busy => self.busy = self.busy.saturating_sub(1),
+            Stance::Looking(true) => self.looking = false,
+            Stance::Looking(false) | Stance::Home => {}
+        }
+    }
+
+    /// The request that waited longest, with the neighbours that came right after it.
+    fn take_row(&mut self, terms: Terms) -> Option<Row<Entry<W>>> {
+        let mut last = self.queue.pop_front()?;
+        let mut len = last.work.len();
+        let mut row = Row::new();
+        while terms.joins && len <= MAX_ROW && row.len() < MAX_ROW_REQUESTS {
+            let joins = |next: &Entry<W>| {
+                last.work.len().max(next.work.len()) <= MAX_JOINED
+                    && last.work.is_followed_by(&next.work)
+            };
+            if !self.queue.front().is_some_and(joins) {
+                break;
+            }
+            let Some(next) = self.queue.pop_front() else { break };
+            len = len.saturating_add(next.work.len());
+            row.push(std::mem::replace(&mut last, next));
+        }
+        row.push(last);
+        Some(row)
+    }
+}
+
+impl<W: Work> Crew<W> {
+    pub(super) fn new(terms: Terms) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            workers: 0,
+            busy: 0,
+            coming: false,
+            looking: false,
+            alone: Alone::default(),
+        };
+        Self {
+            terms,
+            state: Mutex::new(state),
+            waiting: AtomicBool::new(false),
+            pace: Pace::default(),
+            for_work: Lookout::default(),
+            for_answer: Lookout::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody works and nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.workers == 0 && state.queue.is_empty()
+    }
+
+    /// Has the work done. It is done also if the future is dropped.
+    pub(super) async fn carry(
+        self: Arc<Self>,
+        runtime: &Handle,
+        file: Arc<OpenFile>,
+        work: W,
+        guard: InFlightGuard,
+    ) -> Result<W::Done> {
+        let short = work.len() <= MAX_LOOKED_FOR;
+        let (ticket, reply) = ticket();
+        let look = self.submit(runtime, Entry { work, end: End { file, guard, reply } });
+        if look && short && self.look_for(&ticket) {
+            // A task whose requests all end at once still lets others run from time to time.
+            tokio::task::coop::consume_budget().await;
+        }
+        drop(self);
+        ticket.await
+    }
+
+    fn look_for(&self, ticket: &Ticket<W::Done>) -> bool {
+        self.for_answer.pays(&self.pace) && self.for_answer.for_answer(|| ticket.is_answered())
+    }
+
+    /// Puts a request into the queue, and calls a worker if none will see it. Whether it may pay
+    /// to look for the answer.
+    fn submit(self: &Arc<Self>, runtime: &Handle, entry: Entry<W>) -> bool {
+        let (calls, look) = {
+            let mut state = self.state();
+            let others = state.busy > 0 || !state.queue.is_empty();
+            let look = state.alone.note(others) && state.looking;
+            state.queue.push_back(entry);
+            self.waiting.store(true, Ordering::Release);
+            (state.calls(self.terms), look)
+        };
+        if calls {
+            self.call(runtime);
+        }
+        look
+    }
+
+    fn call(self: &Arc<Self>, runtime: &Handle) {
+        let worker = Worker { crew: Arc::clone(self), stance: Stance::Called };
+        drop(runtime.spawn_blocking(move || worker.run()));
+    }
+}
+
+/// One that works for a crew, from the call until it goes home.
+struct Worker<W: Work> {
+    crew: Arc<Crew<W>>,
+    stance: Stance,
+}
+
+/// What the crew's state counts a worker as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    Called,
+    Busy,
+    /// Will look into the queue once more; `true` if it is the one that is counted on to do so.
+    Looking(bool),
+    Home,
+}
+
+impl<W: Work> Worker<W> {
+    fn run(mut self) {
+        let mut answers = Answers::default();
+        loop {
+            match self.next(&answers) {
+                Next::Row(row, calls) => {
+                    if calls {
+                        self.crew.call(&Handle::current());
+                    }
+                    answers.give();
+                    self.make(row, &mut answers);
+                }
+                Next::Look => {
+                    answers.give();
+                    answers.wake();
+                    let crew = &self.crew;
+                    if self.stance == Stance::Looking(true) && crew.for_work.pays(&crew.pace) {
+                        crew.for_work.for_work(|| crew.waiting.load(Ordering::Acquire));
+                    }
+                }
+                Next::GoHome => return,
+            }
+        }
+    }
+
+    /// Takes what is to be done next. The state is changed before the answers are given, so that one
+    /// who has its answer finds this worker ready for more.
+    fn next(&mut self, answers: &Answers<W::Done>) -> Next<W> {
+        let crew = &*self.crew;
+        let mut state = crew.state();
+        state.leave(self.stance);
+        let Some(row) = state.take_row(crew.terms) else {
+            if answers.is_empty() {
+                state.workers = state.workers.saturating_sub(1);
+                self.stance = Stance::Home;
+                return Next::GoHome;
+            }
+            self.stance = Stance::Looking(!state.looking);
+            state.looking = true;
+            return Next::Look;
+        };
+        crew.waiting.store(!state.queue.is_empty(), Ordering::Release);
+        state.busy = state.busy.saturating_add(1);
+        self.stance = Stance::Busy;
+        Next::Row(row, state.calls(crew.terms))
+    }
+
+    /// Makes the calls of a row.
+    fn make(&self, row: Row<Entry<W>>, answers: &mut Answers<W::Done>) {
+        let begin = Instant::now();
+        let (mut works, ends): (Row<W>, Row<End<W::Done>>) =
+            row.into_iter().map(|entry| (entry.work, entry.end)).unzip();
+        let Some(file) = ends.first().map(|end| &*end.file) else { return };
+        let results = match works.pop() {
+            Some(only) if works.is_empty() => Row::from_buf([only.make(file)]),
+            last => {
+                works.extend(last);
+                W::make_row(works, file)
+            }
+        };
+        let now = Instant::now();
+        self.crew.pace.note(now.saturating_duration_since(begin), results.len());
+        answers.put(ends.into_iter().zip(results), now);
+    }
+}
+
+/// What a worker does next.
+enum Next<W: Work> {
+    /// Makes these calls, and first calls one more worker if so said.
+    Row(Row<Entry<W>>, bool),
+    /// Gives what it has, and looks again.
+    Look,
+    GoHome,
+}
+
+impl<W: Work> Drop for Worker<W> {
+    fn drop(&mut self) {
+        if self.stance == Stance::Home {
+            return;
+        }
+        // Its runtime shut down before it came, or its thread panicked.
+        let (left, calls) = {
+            let mut state = self.crew.state();
+            state.leave(self.stance);
+            state.workers = state.workers.saturating_sub(1);
+            match self.stance {
+                // Those that are there serve the queue until it is empty.
+                _ if state.workers > 0 => (VecDeque::new(), false),
+                Stance::Called => (std::mem::take(&mut state.queue), false),
+                _ => (VecDeque::new(), state.calls(self.crew.terms)),
+            }
+        };
+        if let (true, Ok(runtime)) = (calls, Handle::try_current()) {
+            self.crew.call(&runtime);
+        }
+        for entry in left {
+            drop(entry.work);
+            entry.end.give(Err(not_done(SHUT_DOWN))).into_iter().for_each(Waker::wake);
+        }
+    }
+}

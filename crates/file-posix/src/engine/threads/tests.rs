@@ -1,0 +1,282 @@
+//! A crew with requests that are held, fail, or panic.
+
+use super::super::transfer::{Reading, Writing};
+use super::crew::{Crew, Terms};
+use super::work::{Row, Work, Write};
+use crate::alignment::Alignment;
+use crate::engine::job::Durable;
+use crate::open_file::OpenFile;
+use block_core::{BufferPool, InFlight, IoVec, IoVecMut, Result};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Holds calls until it is opened, and remembers them.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    calls: Mutex<Vec<Vec<u64>>>,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Gate {
+    fn pass(&self, positions: Vec<u64>) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        self.calls.lock().unwrap().push(positions);
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_while(open, |open| !*open).unwrap());
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn calls(&self) -> Vec<Vec<u64>> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+struct Held {
+    gate: Arc<Gate>,
+    at: u64,
+    len: usize,
+}
+
+impl Work for Held {
+    type Done = u64;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn is_followed_by(&self, next: &Self) -> bool {
+        self.at + self.len as u64 == next.at
+    }
+
+    fn make(self, _: &OpenFile) -> Result<u64> {
+        self.gate.pass(vec![self.at]);
+        assert_ne!(self.at, 666, "this one panics");
+        Ok(self.at)
+    }
+
+    fn make_row(row: Row<Self>, _: &OpenFile) -> Row<Result<u64>> {
+        let gate = Arc::clone(&row[0].gate);
+        gate.pass(row.iter().map(|held| held.at).collect());
+        row.into_iter().map(|held| Ok(held.at)).collect()
+    }
+}
+
+struct World {
+    crew: Arc<Crew<Held>>,
+    gate: Arc<Gate>,
+    file: Arc<OpenFile>,
+    in_flight: InFlight,
+}
+
+impl World {
+    fn new(workers: usize, joins: bool) -> Self {
+        Self {
+            crew: Arc::new(Crew::new(Terms { workers, joins })),
+            gate: Arc::default(),
+            file: Arc::new(file()),
+            in_flight: InFlight::default(),
+        }
+    }
+
+    fn send(&self, at: u64, len: usize) -> JoinHandle<Result<u64>> {
+        let (crew, file) = (Arc::clone(&self.crew), Arc::clone(&self.file));
+        let held = Held { gate: Arc::clone(&self.gate), at, len };
+        let guard = self.in_flight.start();
+        tokio::spawn(async move { crew.carry(&Handle::current(), file, held, guard).await })
+    }
+
+    /// Sends requests one after another, the first of which is being made before the next comes.
+    async fn send_all(&self, requests: &[(u64, usize)]) -> Vec<JoinHandle<Result<u64>>> {
+        let mut sent = Vec::new();
+        for (at, len) in requests {
+            sent.push(self.send(*at, *len));
+            for _ in 0..if sent.len() == 1 { 500 } else { 3 } {
+                if sent.len() == 1 && !self.gate.calls().is_empty() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        sent
+    }
+}
+
+fn file() -> OpenFile {
+    let fd = tempfile::tempfile().unwrap().into();
+    OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default())
+}
+
+async fn ends<T>(task: JoinHandle<T>) -> T {
+    timeout(Duration::from_secs(20), task).await.expect("ends").expect("no panic")
+}
+
+#[tokio::test]
+async fn neighbours_that_wait_go_together_and_each_has_its_own_answer() {
+    let world = World::new(1, true);
+    let sent = world.send_all(&[(0, 10), (10, 10), (20, 5), (25, 5), (40, 10), (30, 10)]).await;
+    world.gate.open();
+    for (task, at) in sent.into_iter().zip([0, 10, 20, 25, 40, 30]) {
+        assert_eq!(ends(task).await.unwrap(), at);
+    }
+    assert_eq!(world.gate.calls(), [vec![0], vec![10, 20, 25], vec![40], vec![30]]);
+}
+
+#[tokio::test]
+async fn long_requests_and_those_that_must_not_be_joined_go_alone() {
+    const LONG: usize = 1 << 20;
+    let world = World::new(1, true);
+    let sent = world.send_all(&[(0, 10), (10, LONG), (10 + LONG as u64, 10)]).await;
+    world.gate.open();
+    for task in sent {
+        ends(task).await.unwrap();
+    }
+    assert_eq!(world.gate.calls().len(), 3);
+
+    let world = World::new(1, false);
+    let sent = world.send_all(&[(0, 10), (10, 10), (20, 10)]).await;
+    world.gate.open();
+    for task in sent {
+        ends(task).await.unwrap();
+    }
+    assert_eq!(world.gate.calls(), [vec![0], vec![10], vec![20]]);
+}
+
+#[tokio::test]
+async fn a_row_is_bounded() {
+    let world = World::new(1, true);
+    let requests: Vec<_> = (0..200_u64).map(|i| (i * 4096, 4096)).collect();
+    let first = world.send_all(&requests[..1]).await;
+    let rest: Vec<_> = requests[1..].iter().map(|(at, len)| world.send(*at, *len)).collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.gate.open();
+    for task in first.into_iter().chain(rest) {
+        ends(task).await.unwrap();
+    }
+    let lens: Vec<usize> = world.gate.calls().iter().map(Vec::len).collect();
+    assert_eq!(lens.iter().sum::<usize>(), 200);
+    assert!(lens.iter().all(|len| *len <= 66), "{lens:?}");
+    assert!(lens.len() <= 8, "{lens:?}");
+}
+
+#[tokio::test]
+async fn as_many_work_at_once_as_may_and_no_more() {
+    let world = World::new(3, false);
+    let sent: Vec<_> = (0..20).map(|i| world.send(i * 100, 10)).collect();
+    for _ in 0..500 {
+        if world.gate.now.load(Ordering::SeqCst) == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(world.gate.now.load(Ordering::SeqCst), 3);
+    world.gate.open();
+    for task in sent {
+        ends(task).await.unwrap();
+    }
+    assert_eq!(world.gate.most.load(Ordering::SeqCst), 3);
+    for _ in 0..500 {
+        if world.crew.is_idle() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("workers without work go home: {:?}", world.crew);
+}
+
+#[tokio::test]
+async fn a_dropped_request_is_made_all_the_same_and_counts_until_then() {
+    let world = World::new(1, true);
+    let mut sent = world.send_all(&[(0, 10), (100, 10), (200, 10)]).await;
+    sent.remove(1).abort();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(world.in_flight.count(), 3);
+    world.gate.open();
+    for task in sent {
+        ends(task).await.unwrap();
+    }
+    timeout(Duration::from_secs(20), world.in_flight.settle()).await.expect("nothing is left");
+    assert_eq!(world.gate.calls(), [[0], [100], [200]]);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request_and_the_others_go_on() {
+    let world = World::new(1, false);
+    let sent = world.send_all(&[(0, 10), (666, 10), (200, 10), (300, 10)]).await;
+    world.gate.open();
+    let mut failed = 0;
+    for task in sent {
+        failed += usize::from(ends(task).await.is_err());
+    }
+    assert_eq!(failed, 1);
+    ends(world.send(400, 10)).await.unwrap();
+    assert_eq!(world.in_flight.count(), 0);
+}
+
+#[test]
+fn a_runtime_that_has_ended_sends_no_worker_and_nobody_waits_for_one() {
+    let world = World::new(2, false);
+    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let elsewhere = Builder::new_current_thread().enable_time().build().unwrap();
+    for at in 0..3 {
+        let (crew, file) = (Arc::clone(&world.crew), Arc::clone(&world.file));
+        let held = Held { gate: Arc::clone(&world.gate), at, len: 1 };
+        let guard = world.in_flight.start();
+        let error = elsewhere.block_on(async {
+            let carried = crew.carry(&handle, file, held, guard);
+            timeout(Duration::from_secs(20), carried).await.expect("ends").unwrap_err()
+        });
+        assert!(error.to_string().contains("shut down"), "{error}");
+    }
+    assert!(world.crew.is_idle());
+    assert_eq!(world.in_flight.count(), 0);
+    assert_eq!(world.gate.calls().len(), 0);
+}
+
+#[test]
+fn what_fails_together_is_tried_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("read-only");
+    std::fs::write(&path, [0; 4]).unwrap();
+    let fd = std::fs::File::open(&path).unwrap().into();
+    let read_only = OpenFile::new(fd, false, Alignment::ANY, 4, BufferPool::default());
+    let row = |file: &OpenFile| -> Row<Write> {
+        [0, 4, 8].iter().map(|at| write_at(file, *at)).collect()
+    };
+    let results = Write::make_row(row(&read_only), &read_only);
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 3);
+
+    let file = file();
+    let results = Write::make_row(row(&file), &file);
+    assert_eq!(results.len(), 3);
+    assert!(results.into_iter().all(|done| done.unwrap() == Durable(false)));
+    let mut reads: Row<Reading> = [0, 4, 8, 12].iter().map(|at| read_at(&file, *at)).collect();
+    assert!(reads[0].is_followed_by(&reads[1]));
+    let results = Reading::make_row(std::mem::take(&mut reads), &file);
+    let read: Vec<Vec<u8>> = results.into_iter().map(|done| done.unwrap().to_vec()).collect();
+    assert_eq!(read, [[7; 4], [7; 4], [7; 4], [0; 4]], "the last lies past the end");
+}
+
+fn read_at(file: &OpenFile, at: u64) -> Reading {
+    Reading::new(&file.pool, file.alignment, at, IoVecMut::from(vec![9; 4]))
+}
+
+fn write_at(file: &OpenFile, at: u64) -> Write {
+    let writing = Writing::new(&file.pool, file.alignment, at, IoVec::from(vec![7; 4]));
+    Write { writing, durable: false }
+}
