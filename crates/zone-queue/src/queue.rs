@@ -5,9 +5,13 @@
 //! Nothing is woken, started or freed in here: what is to be done is handed out.
 
 use crate::entry::{Entry, Payload};
-use std::collections::BTreeMap;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
+use waitlist::Waitlist;
+
+mod waitlist;
+
+pub(crate) use waitlist::Place;
 
 /// A request counts as this many bytes at least against the size of a queue.
 const MIN_SIZE: u64 = 4096;
@@ -23,10 +27,6 @@ pub(crate) enum Holder {
     /// Somebody who has the zone to himself.
     Exclusive,
 }
-
-/// A place in line. Later ones are larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u64);
 
 /// What waits for its turn.
 #[derive(Debug)]
@@ -64,9 +64,7 @@ pub(crate) enum Then {
 /// The state of one zone's queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// In order. A map, so that who goes away is taken out at once wherever he stands.
-    waiting: BTreeMap<Place, Waiting>,
-    next_place: u64,
+    waiting: Waitlist<Waiting>,
     holder: Holder,
     /// Size of all requests that wait.
     size: u64,
@@ -81,7 +79,7 @@ impl Queue {
     pub(crate) fn push(&mut self, entry: Entry) -> (Place, Then) {
         let runtime = entry.runtime.clone();
         self.size = self.size.saturating_add(size(&entry));
-        let place = self.line_up(Waiting::Entry(entry));
+        let place = self.waiting.push(Waiting::Entry(entry));
         if self.holder == Holder::Nobody {
             self.holder = Holder::Runner;
             let then = match self.crowded {
@@ -105,7 +103,7 @@ impl Queue {
             return None;
         }
         let (wake, woken) = oneshot::channel();
-        Some((self.line_up(Waiting::Exclusive(wake)), woken))
+        Some((self.waiting.push(Waiting::Exclusive(wake)), woken))
     }
 
     /// Ends an exclusive hold. `finished` says that the holder did all that it began.
@@ -116,7 +114,7 @@ impl Queue {
 
     /// Gives up a place in line: what stood there, or `None` if its turn has come.
     pub(crate) fn withdraw(&mut self, place: Place) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&place);
+        let waiting = self.waiting.remove(place);
         if let Some(Waiting::Entry(entry)) = &waiting {
             self.size = self.size.saturating_sub(size(entry));
         }
@@ -127,17 +125,14 @@ impl Queue {
     pub(crate) fn next_batch(&mut self, max_bytes: u64) -> Next {
         let mut batch: Vec<Entry> = Vec::new();
         let mut bytes = 0_u64;
-        while let Some(first) = self.waiting.first_entry() {
-            let Waiting::Entry(entry) = first.get() else {
-                break;
-            };
+        while let Some(Waiting::Entry(entry)) = self.waiting.first() {
             let is_data = matches!(entry.payload, Payload::Data(_));
             bytes = bytes.saturating_add(entry.payload.len());
             if !batch.is_empty() && (!is_data || bytes > max_bytes) {
                 break;
             }
             self.size = self.size.saturating_sub(size(entry));
-            if let Waiting::Entry(entry) = first.remove() {
+            if let Some(Waiting::Entry(entry)) = self.waiting.pop() {
                 batch.push(entry);
             }
             if !is_data {
@@ -153,8 +148,7 @@ impl Queue {
 
     /// Ends the runner's work unless a request from its own runtime is next.
     pub(crate) fn hand_over(&mut self, runtime: Id) -> Option<Then> {
-        let next = self.waiting.first_key_value().map(|(_, waiting)| waiting);
-        let stays = matches!(next, Some(Waiting::Entry(entry)) if entry.runtime.id() == runtime);
+        let stays = matches!(self.waiting.first(), Some(Waiting::Entry(entry)) if entry.runtime.id() == runtime);
         (!stays).then(|| self.pass_on())
     }
 
@@ -162,12 +156,12 @@ impl Queue {
     /// are given back to be failed. Those from other runtimes go on there.
     pub(crate) fn abandon_runner(&mut self, gone: Id) -> (Vec<Entry>, Then) {
         self.uncertain = true;
-        let is_lost = |_: &Place, waiting: &mut Waiting| match waiting {
+        let is_lost = |waiting: &Waiting| match waiting {
             Waiting::Entry(entry) => entry.runtime.id() == gone,
             Waiting::Exclusive(_) => false,
         };
         let mut lost = Vec::new();
-        for (_, waiting) in self.waiting.extract_if(.., is_lost) {
+        for waiting in self.waiting.extract(is_lost) {
             if let Waiting::Entry(entry) = waiting {
                 self.size = self.size.saturating_sub(size(&entry));
                 lost.push(entry);
@@ -200,27 +194,23 @@ impl Queue {
         }
     }
 
-    fn line_up(&mut self, waiting: Waiting) -> Place {
-        let place = Place(self.next_place);
-        self.next_place = self.next_place.wrapping_add(1);
-        self.waiting.insert(place, waiting);
-        place
-    }
-
     /// Hands the zone to whoever waits first.
     fn pass_on(&mut self) -> Then {
-        let Some(first) = self.waiting.first_entry() else {
-            self.holder = Holder::Nobody;
-            return Then::Nothing;
-        };
-        if let Waiting::Entry(entry) = first.get() {
-            self.holder = Holder::Runner;
-            return Then::StartRunner(entry.runtime.clone());
+        match self.waiting.first() {
+            None => {
+                self.holder = Holder::Nobody;
+                self.waiting.release();
+                return Then::Nothing;
+            }
+            Some(Waiting::Entry(entry)) => {
+                self.holder = Holder::Runner;
+                return Then::StartRunner(entry.runtime.clone());
+            }
+            Some(Waiting::Exclusive(_)) => self.holder = Holder::Exclusive,
         }
-        self.holder = Holder::Exclusive;
-        match first.remove() {
-            Waiting::Exclusive(wake) => Then::Wake(wake),
-            Waiting::Entry(_) => Then::Nothing,
+        match self.waiting.pop() {
+            Some(Waiting::Exclusive(wake)) => Then::Wake(wake),
+            _ => Then::Nothing,
         }
     }
 }

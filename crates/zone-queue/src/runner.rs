@@ -249,7 +249,7 @@ struct Failure {
 
 /// One payload of all the requests': their buffers in a row, shared and not copied.
 fn merge(placed: &[Placed]) -> Payload {
-    let mut all = IoVec::new();
+    let mut all = IoVec::with_capacity(placed.len());
     for Placed { entry, .. } in placed {
         match &entry.payload {
             Payload::Data(bufs) => all.append(bufs.clone()),

@@ -19,6 +19,11 @@ macro_rules! segment_list {
                 Self { segments: SmallVec::new(), len: 0 }
             }
 
+            /// A list without segments that takes so many without an allocation in between.
+            pub fn with_capacity(segments: usize) -> Self {
+                Self { segments: SmallVec::with_capacity(segments), len: 0 }
+            }
+
             /// Sum of the segments' lengths, in bytes.
             pub fn len(&self) -> usize {
                 self.len

@@ -103,7 +103,8 @@ impl Reading {
 
     /// This and the one that [follows](Self::is_followed_by) it as one.
     pub(super) fn join(mut self, next: Self) -> Self {
-        self.target.append(next.target);
+        // Each segment stays one, so that they are given back as they came.
+        next.target.into_iter().for_each(|segment| self.target.push(segment));
         self
     }
 

@@ -27,12 +27,17 @@ fn lens(segments: &[(usize, usize)]) -> Vec<usize> {
     lens.filter(|len| *len > 0).collect()
 }
 
-/// Copies into the list from the cursor on, and keeps its shape.
-fn put(target: &mut IoVecMut, at: Cursor, data: &[u8]) {
-    let mut done = target.split_to(at.done());
-    target.copy_from_slice(data);
-    done.append(std::mem::take(target));
-    *target = done;
+/// Copies into the list from the cursor on.
+fn put(target: &mut IoVecMut, at: Cursor, mut data: &[u8]) {
+    let mut skip = at.done();
+    for segment in target.segments_mut() {
+        let before = skip.min(segment.len());
+        skip -= before;
+        let part = &mut segment.as_mut_slice().unwrap()[before..];
+        let n = part.len().min(data.len());
+        part[..n].copy_from_slice(&data[..n]);
+        data = &data[n..];
+    }
 }
 
 fn interrupted() -> io::Result<usize> {
@@ -285,8 +290,18 @@ proptest! {
         prop_assert_eq!(&done, &alone.1);
         prop_assert_eq!(&disk, &alone.0);
 
-        let new = |i: usize| {
-            Reading::new(&pool, Alignment::ANY, start_of(i), vec![0xEE; lens[i]].into())
+        // All are cut from one buffer, and each into pieces of one and the rest.
+        let mut whole = IoVecMut::from(vec![0xEE; lens.iter().sum()]);
+        let mut pieces: Vec<_> = lens
+            .iter()
+            .map(|len| {
+                let mut target = whole.split_to(1);
+                whole.split_to(len - 1).into_iter().for_each(|segment| target.push(segment));
+                Some(target)
+            })
+            .collect();
+        let mut new = |i: usize| {
+            Reading::new(&pool, Alignment::ANY, start_of(i), pieces[i].take().unwrap())
         };
         let run = |reading: &mut Reading| -> io::Result<()> {
             while let Some(call) = reading.next_call() {
@@ -299,13 +314,15 @@ proptest! {
             }
             Ok(())
         };
-        let mut joined = (0..lens.len()).map(new).reduce(Reading::join).unwrap();
+        let mut joined = (0..lens.len()).map(&mut new).reduce(Reading::join).unwrap();
         let _ = run(&mut joined);
         for (i, mut part) in joined.split(&lens).enumerate() {
             let done = run(&mut part).is_ok();
             prop_assert_eq!(done, alone.1[i]);
             if done {
-                prop_assert_eq!(part.finish().to_vec(), vec![label(i); lens[i]]);
+                let read = part.finish();
+                prop_assert_eq!(read.to_vec(), vec![label(i); lens[i]]);
+                prop_assert_eq!(read.segments().len(), lens[i].min(2));
             }
         }
     }
