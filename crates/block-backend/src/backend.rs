@@ -1,11 +1,12 @@
 //! The handle that users hold.
 
+use crate::admission::{Admission, Most, Pressure};
 use crate::builder::BackendBuilder;
-use crate::gate::{Gate, Pass};
+use crate::gate::Gate;
+use crate::request::Asked;
 use crate::validate::Bounds;
 use block_core::{
-    BufferPool, Child, ErrorKind, IoBufMut, IoVec, IoVecMut, Limits, Node, NodeView, RequestFlags,
-    Result,
+    BufferPool, Child, ErrorKind, IoBufMut, IoVec, IoVecMut, Limits, NodeView, RequestFlags, Result,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -26,14 +27,16 @@ use tokio::sync::OnceCell;
 /// Call [`close`](Self::close) at the end: it makes everything durable. A backend that is dropped
 /// without it keeps what was flushed, and nothing is corrupt.
 #[derive(Clone, Debug)]
-pub struct BlockBackend(Arc<Inner>);
+pub struct BlockBackend(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    root: Child,
+pub(crate) struct Inner {
+    pub(crate) root: Child,
     limits: Limits,
     pool: BufferPool,
-    gate: Gate,
+    pub(crate) gate: Gate,
+    /// `None` without a limit on what is in flight.
+    pub(crate) admission: Option<Admission>,
     closed: OnceCell<Result<()>>,
 }
 
@@ -65,10 +68,12 @@ impl BlockBackend {
         BackendBuilder::default()
     }
 
-    pub(crate) fn on(root: Child, pool: BufferPool) -> Self {
+    pub(crate) fn on(root: Child, pool: BufferPool, most: Most) -> Self {
         let mut limits = *root.limits();
         limits.read_only |= !root.needs().write;
-        Self(Arc::new(Inner { root, limits, pool, gate: Gate::default(), closed: OnceCell::new() }))
+        let admission = (!most.is_unlimited()).then(|| Admission::new(most));
+        let (gate, closed) = (Gate::default(), OnceCell::new());
+        Self(Arc::new(Inner { root, limits, pool, gate, admission, closed }))
     }
 
     /// The facts that never change while the backend is open.
@@ -86,21 +91,19 @@ impl BlockBackend {
         NodeView::new(&self.0.root)
     }
 
+    /// How much of the limit on what is in flight is used, and who waits; `None` without a limit.
+    /// See [`BackendBuilder::max_in_flight`].
+    pub fn pressure(&self) -> Option<Pressure> {
+        self.0.admission.as_ref().map(Admission::pressure)
+    }
+
     /// An aligned buffer from the graph's pool. Its content is unspecified.
     pub fn buffer(&self, len: usize) -> IoBufMut {
         self.0.pool.get(len)
     }
 
-    pub(crate) fn node(&self) -> &Node {
-        &self.0.root
-    }
-
     pub(crate) fn bounds(&self) -> Bounds<'_> {
         Bounds { limits: &self.0.limits, length: self.0.root.length() }
-    }
-
-    pub(crate) async fn enter(&self) -> Result<Pass<'_>> {
-        self.0.gate.enter().await
     }
 
     /// Adds to an error of this layer what was asked.
@@ -141,8 +144,8 @@ impl BlockBackend {
         if bufs.is_empty() {
             return Ok(bufs);
         }
-        let _pass = self.explain(self.enter().await, "read", (offset, len))?;
-        self.0.root.read(offset, bufs).await
+        let asked = Asked::data("read", offset, len);
+        self.request(asked, move |node| node.read(offset, bufs)).await
     }
 
     /// Fills a borrowed slice. The bytes are copied once more than by [`read_buf`](Self::read_buf),
@@ -177,8 +180,8 @@ impl BlockBackend {
         if bufs.is_empty() {
             return Ok(());
         }
-        let _pass = self.explain(self.enter().await, "write", (offset, len))?;
-        self.0.root.write(offset, bufs, flags).await
+        let asked = Asked::data("write", offset, len);
+        self.request(asked, move |node| node.write(offset, bufs, flags)).await
     }
 
     /// Makes durable everything that returned before this call.
@@ -187,8 +190,7 @@ impl BlockBackend {
     /// `Io`, `NoSpace`, `Closed`. After a failed flush it is unknown which unflushed data is
     /// durable, and later flushes fail too.
     pub async fn flush(&self) -> Result<()> {
-        let _pass = self.explain(self.enter().await, "flush", None)?;
-        self.0.root.flush().await
+        self.request(Asked::apart("flush", None), |node| node.flush()).await
     }
 
     /// Says that a range's content is no longer needed; a read then gives old data or zeroes.
@@ -200,8 +202,8 @@ impl BlockBackend {
         if len == 0 {
             return Ok(());
         }
-        let _pass = self.explain(self.enter().await, "discard", (offset, len))?;
-        self.0.root.discard(offset, len).await
+        let asked = Asked::range("discard", offset, len);
+        self.request(asked, move |node| node.discard(offset, len)).await
     }
 
     /// Makes a range read as zeroes. In a sequential zone it is a write: it starts at the write
@@ -214,8 +216,8 @@ impl BlockBackend {
         if len == 0 {
             return Ok(());
         }
-        let _pass = self.explain(self.enter().await, "write-zeroes", (offset, len))?;
-        self.0.root.write_zeroes(offset, len, flags).await
+        let asked = Asked::range("write-zeroes", offset, len);
+        self.request(asked, move |node| node.write_zeroes(offset, len, flags)).await
     }
 
     /// Changes the length; new space reads as zeroes.
@@ -224,7 +226,7 @@ impl BlockBackend {
     /// `ReadOnly`, `Unsupported` (zoned nodes have a fixed size), `NoSpace`, `Io`, `Closed`.
     pub async fn resize(&self, length: u64) -> Result<()> {
         self.explain(self.bounds().check_writable(), "resize", (0, length))?;
-        let _pass = self.explain(self.enter().await, "resize", (0, length))?;
+        let _pass = self.explain(self.0.gate.enter().await, "resize", (0, length))?;
         self.0.root.resize(length).await
     }
 

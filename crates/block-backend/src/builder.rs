@@ -1,5 +1,6 @@
 //! Opening a backend.
 
+use crate::admission::Most;
 use crate::backend::BlockBackend;
 use block_core::graph::{Graph, Inherited};
 use block_core::{ChildNeeds, ChildRole, ImageSpec, Node, Registry, Result};
@@ -24,6 +25,7 @@ pub struct BackendBuilder {
     inherited: Inherited,
     share_write: bool,
     graph: Option<Graph>,
+    most: Most,
 }
 
 impl BackendBuilder {
@@ -45,6 +47,32 @@ impl BackendBuilder {
     #[must_use]
     pub fn share_write(mut self, share: bool) -> Self {
         self.share_write = share;
+        self
+    }
+
+    /// Lets at most so many requests be in flight; 0 = no limit, which is the default. Those beyond
+    /// wait in line, each with its buffers and 1 to 2 KiB, and hold nothing in the nodes below.
+    ///
+    /// Requests to one zone keep the order of their first polls. Zones take turns, so that one with
+    /// thousands that wait delays none of the others; a request to several zones overtakes nothing
+    /// and is not overtaken. Nothing is refused: how many wait, and how many had to, says
+    /// [`BlockBackend::pressure`].
+    ///
+    /// With a limit a request is a task of the runtime that first polls it, so that no caller keeps
+    /// a place by not polling; a runtime that is not driven does keep the places of its requests.
+    /// [`BlockBackend::drain`] and [`BlockBackend::close`] also wait for those in line.
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.most.requests = requests;
+        self
+    }
+
+    /// Lets requests be in flight that read and write at most so many bytes together; 0 = no limit,
+    /// which is the default. A request for more than that goes alone. For the rest see
+    /// [`max_in_flight`](Self::max_in_flight).
+    #[must_use]
+    pub fn max_in_flight_bytes(mut self, bytes: u64) -> Self {
+        self.most.bytes = bytes;
         self
     }
 
@@ -91,6 +119,6 @@ impl BackendBuilder {
             carries_zones: true,
         };
         let root = node.attach(needs, "backend")?;
-        Ok(BlockBackend::on(root, graph.pool().clone()))
+        Ok(BlockBackend::on(root, graph.pool().clone(), self.most))
     }
 }

@@ -67,6 +67,15 @@ impl Gate {
         self.wait_until(|state| state < ONE).await;
     }
 
+    /// Ends a request that was let in with [`stay`](Pass::stay).
+    pub(crate) fn leave(&self) {
+        let before = self.state.fetch_sub(ONE, Ordering::SeqCst);
+        // Only a drain or a close waits for the last request to leave.
+        if before & (DRAINING | CLOSED) != 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
     async fn wait_until(&self, condition: impl Fn(usize) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -80,13 +89,16 @@ impl Gate {
     }
 }
 
+impl Pass<'_> {
+    /// Leaves the request inside: who takes it over calls [`leave`](Gate::leave).
+    pub(crate) fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        let before = self.0.state.fetch_sub(ONE, Ordering::SeqCst);
-        // Only a drain or a close waits for the last request to leave.
-        if before & (DRAINING | CLOSED) != 0 {
-            self.0.changed.notify_waiters();
-        }
+        self.0.leave();
     }
 }
 

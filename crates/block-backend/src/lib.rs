@@ -17,13 +17,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod admission;
 mod backend;
 mod builder;
 mod gate;
 pub mod image;
+mod request;
 mod validate;
 mod zones;
 
+pub use admission::Pressure;
 pub use backend::{BlockBackend, DrainGuard};
 pub use block_core::{
     self, Error, ErrorKind, IoBuf, IoBufMut, IoVec, IoVecMut, Limits, Options, RequestFlags,

@@ -1,6 +1,7 @@
 //! The zoned half of the public API.
 
 use crate::backend::{BlockBackend, as_u64};
+use crate::request::Asked;
 use block_core::{IoVec, RequestFlags, Result, Zone, ZoneOp, ZonedLimits};
 
 impl BlockBackend {
@@ -15,8 +16,8 @@ impl BlockBackend {
     /// # Errors
     /// `NotZoned`, `InvalidDevice`, `Io`, `Closed`.
     pub async fn report_zones(&self, offset: u64, max: usize) -> Result<Vec<Zone>> {
-        let _pass = self.explain(self.enter().await, "zone report", (offset, 0))?;
-        self.node().report_zones(offset, max).await
+        let asked = Asked::apart("zone report", Some((offset, 0)));
+        self.request(asked, move |node| node.report_zones(offset, max)).await
     }
 
     /// Opens, closes, finishes or resets every zone in a range of whole zones. A range over the
@@ -28,8 +29,8 @@ impl BlockBackend {
     pub async fn manage_zones(&self, op: ZoneOp, offset: u64, len: u64) -> Result<()> {
         let name = block_core::node::manage_name(op);
         self.explain(self.bounds().check_manage(offset, len), name, (offset, len))?;
-        let _pass = self.explain(self.enter().await, name, (offset, len))?;
-        self.node().manage_zones(op, offset, len).await
+        let asked = Asked::range(name, offset, len);
+        self.request(asked, move |node| node.manage_zones(op, offset, len)).await
     }
 
     /// Opens zones explicitly. See [`manage_zones`](Self::manage_zones).
@@ -81,7 +82,7 @@ impl BlockBackend {
         let bufs = bufs.into();
         let range = (zone_start, as_u64(bufs.len()));
         self.explain(self.bounds().check_append(range.0, range.1), "append", range)?;
-        let _pass = self.explain(self.enter().await, "append", range)?;
-        self.node().append(zone_start, bufs, flags).await
+        let asked = Asked::data("append", zone_start, range.1);
+        self.request(asked, move |node| node.append(zone_start, bufs, flags)).await
     }
 }

@@ -1,11 +1,12 @@
 //! Futures that are dropped while the storage below holds their writes: nothing is corrupted, no
-//! zone stays stuck, and `settle`, `drain` and management wait for what still runs.
+//! zone stays stuck, and `settle`, `drain` and management wait for what still runs. All of it with
+//! and without a limit on what is in flight.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod hold;
 
-use block_backend::{BlockBackend, ErrorKind, ZoneCondition};
+use block_backend::{BackendBuilder, BlockBackend, ErrorKind, ZoneCondition};
 use hold::{Hold, SOON, held_device};
 use std::future::Future;
 use tokio::time::timeout;
@@ -31,9 +32,8 @@ async fn pointer(disk: &BlockBackend, zone: u64) -> u64 {
     disk.report_zones(zone * ZONE, 1).await.unwrap()[0].write_pointer.unwrap() - zone * ZONE
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_append_lands_and_the_next_one_follows_it() {
-    let (disk, hold) = held_device().await;
+async fn a_dropped_append_lands_and_the_next_one_follows_it(builder: BackendBuilder) {
+    let (disk, hold) = held_device(builder).await;
     hold.shut();
     start_and_drop(&hold, disk.append(ZONE, block(1))).await;
     let next = tokio::spawn({
@@ -49,9 +49,8 @@ async fn a_dropped_append_lands_and_the_next_one_follows_it() {
     disk.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn what_is_dropped_before_its_turn_leaves_no_trace() {
-    let (disk, hold) = held_device().await;
+async fn what_is_dropped_before_its_turn_leaves_no_trace(builder: BackendBuilder) {
+    let (disk, hold) = held_device(builder).await;
     hold.shut();
     let first = tokio::spawn({
         let disk = disk.clone();
@@ -71,9 +70,10 @@ async fn what_is_dropped_before_its_turn_leaves_no_trace() {
     disk.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn management_waits_for_a_dropped_write_and_goes_on_when_it_is_dropped_itself() {
-    let (disk, hold) = held_device().await;
+async fn management_waits_for_a_dropped_write_and_goes_on_when_it_is_dropped_itself(
+    builder: BackendBuilder,
+) {
+    let (disk, hold) = held_device(builder).await;
     hold.shut();
     start_and_drop(&hold, disk.write(ZONE, block(1))).await;
     assert!(timeout(SOON, disk.finish_zones(ZONE, ZONE)).await.is_err());
@@ -91,9 +91,8 @@ async fn management_waits_for_a_dropped_write_and_goes_on_when_it_is_dropped_its
     disk.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_dropped_flush_is_carried_out_and_hides_nothing_from_the_next() {
-    let (disk, hold) = held_device().await;
+async fn a_dropped_flush_is_carried_out_and_hides_nothing_from_the_next(builder: BackendBuilder) {
+    let (disk, hold) = held_device(builder).await;
     disk.append(ZONE, block(1)).await.unwrap();
     hold.shut();
     start_and_drop(&hold, disk.flush()).await;
@@ -108,9 +107,8 @@ async fn a_dropped_flush_is_carried_out_and_hides_nothing_from_the_next() {
     disk.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_drain_waits_for_dropped_writes_and_holds_new_ones_back() {
-    let (disk, hold) = held_device().await;
+async fn a_drain_waits_for_dropped_writes_and_holds_new_ones_back(builder: BackendBuilder) {
+    let (disk, hold) = held_device(builder).await;
     hold.shut();
     start_and_drop(&hold, disk.append(ZONE, block(1))).await;
     assert!(timeout(SOON, disk.drain()).await.is_err());
@@ -123,9 +121,8 @@ async fn a_drain_waits_for_dropped_writes_and_holds_new_ones_back() {
     disk.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn close_makes_a_dropped_write_durable_and_refuses_what_comes_later() {
-    let (disk, hold) = held_device().await;
+async fn close_makes_a_dropped_write_durable_and_refuses_what_comes_later(builder: BackendBuilder) {
+    let (disk, hold) = held_device(builder).await;
     hold.shut();
     start_and_drop(&hold, disk.append(ZONE, block(1))).await;
     let closing = tokio::spawn({
@@ -142,11 +139,10 @@ async fn close_makes_a_dropped_write_durable_and_refuses_what_comes_later() {
     assert_eq!(again.read(ZONE, 4096).await.unwrap(), block(1));
 }
 
-#[test]
-fn a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable() {
+fn a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable(builder: BackendBuilder) {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());
-    let (disk, hold) = second.block_on(held_device());
+    let (disk, hold) = second.block_on(held_device(builder));
     hold.shut();
     first.block_on(start_and_drop(&hold, disk.append(ZONE, block(1))));
     let waiting = second.spawn({
@@ -170,11 +166,10 @@ fn a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable() {
     });
 }
 
-#[test]
-fn two_runtimes_take_turns_although_only_one_is_driven_at_a_time() {
+fn two_runtimes_take_turns_although_only_one_is_driven_at_a_time(builder: BackendBuilder) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());
-    let (disk, _) = first.block_on(held_device());
+    let (disk, _) = first.block_on(held_device(builder));
     for n in 0..20 {
         let turn = if n % 2 == 0 { &first } else { &second };
         turn.block_on(async {
@@ -194,9 +189,10 @@ fn two_runtimes_take_turns_although_only_one_is_driven_at_a_time() {
     first.block_on(disk.close()).unwrap();
 }
 
-#[tokio::test]
-async fn a_reset_that_was_polled_first_does_not_take_a_later_append_with_it() {
-    let (disk, _) = held_device().await;
+async fn a_reset_that_was_polled_first_does_not_take_a_later_append_with_it(
+    builder: BackendBuilder,
+) {
+    let (disk, _) = held_device(builder).await;
     for _ in 0..20 {
         disk.append(ZONE, block(1)).await.unwrap();
         let (reset, append) =
@@ -207,3 +203,44 @@ async fn a_reset_that_was_polled_first_does_not_take_a_later_append_with_it() {
     }
     disk.close().await.unwrap();
 }
+
+macro_rules! stories {
+    (tasks: [$($story:ident,)*], threads: [$($plain:ident,)*]) => {
+        stories!(unlimited, BlockBackend::builder(); $($story)*; $($plain)*);
+        stories!(limited, BlockBackend::builder().max_in_flight(6); $($story)*; $($plain)*);
+        stories!(limited_in_bytes, BlockBackend::builder().max_in_flight_bytes(10_000);
+            $($story)*; $($plain)*);
+    };
+    ($how:ident, $builder:expr; $($story:ident)*; $($plain:ident)*) => {
+        mod $how {
+            use block_backend::BlockBackend;
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    super::$story($builder).await;
+                }
+            )*
+            $(
+                #[test]
+                fn $plain() {
+                    super::$plain($builder);
+                }
+            )*
+        }
+    };
+}
+
+stories!(
+    tasks: [
+        a_dropped_append_lands_and_the_next_one_follows_it,
+        what_is_dropped_before_its_turn_leaves_no_trace,
+        management_waits_for_a_dropped_write_and_goes_on_when_it_is_dropped_itself,
+        a_dropped_flush_is_carried_out_and_hides_nothing_from_the_next,
+        a_drain_waits_for_dropped_writes_and_holds_new_ones_back,
+        close_makes_a_dropped_write_durable_and_refuses_what_comes_later,
+        a_reset_that_was_polled_first_does_not_take_a_later_append_with_it,
+    ], threads: [
+        a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable,
+        two_runtimes_take_turns_although_only_one_is_driven_at_a_time,
+    ]
+);

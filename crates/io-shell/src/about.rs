@@ -34,8 +34,20 @@ fn limit(n: u64, show: impl Fn(u64) -> String) -> String {
     if n == 0 { "unlimited".to_owned() } else { show(n) }
 }
 
-/// `stats`: what each node counted, the kinds of request that occurred.
+/// `stats`: who had to wait if there is a limit, and what each node counted, the kinds of request
+/// that occurred.
 pub(crate) fn stats(backend: &BlockBackend, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(now) = backend.pressure() {
+        writeln!(
+            out,
+            "in flight: {} ({}), {} in line; {} had to wait, at most {} at once",
+            now.in_flight,
+            byte_size(now.in_flight_bytes),
+            now.waiting,
+            now.waits,
+            now.longest
+        )?;
+    }
     each_node(backend.root(), 0, &mut |node, _| {
         writeln!(out, "{} ({})", node.name(), node.driver_name())?;
         for counter in node.counters().iter().filter(|counter| counter.value > 0) {

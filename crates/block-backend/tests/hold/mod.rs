@@ -7,7 +7,8 @@ use block_backend::block_core::{
 };
 use block_backend::image::{CreateOptions, GeometryConfig, create_zoned};
 use block_backend::{
-    BlockBackend, IoVec, IoVecMut, Limits, Options, RequestFlags, Result, standard_drivers,
+    BackendBuilder, BlockBackend, IoVec, IoVecMut, Limits, Options, RequestFlags, Result,
+    standard_drivers,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,7 +133,7 @@ impl BlockDriver for Held {
 }
 
 /// An emulated device (8 zones of 64 KiB) over a valve, which is open, over a file.
-pub async fn held_device() -> (BlockBackend, Hold) {
+pub async fn held_device(builder: BackendBuilder) -> (BlockBackend, Hold) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("held.zbd");
     let geometry =
@@ -158,5 +159,5 @@ pub async fn held_device() -> (BlockBackend, Hold) {
         graph.add(Some("held"), Box::new(Held { child, hold: hold.clone() })).unwrap();
     let zoned = Options::driver("zoned-file").set("file", held.name());
     let zoned = graph.open_options(zoned, Default::default()).await.unwrap();
-    (BlockBackend::builder().graph(&graph).on_node(&zoned).unwrap(), hold)
+    (builder.graph(&graph).on_node(&zoned).unwrap(), hold)
 }
