@@ -24,7 +24,9 @@ pub(crate) use descriptor::{Access, FileKind, Stat, clear_nonblock, create_new, 
 pub(crate) use iov::Cursor;
 pub(crate) use lock::{LockMode, conflicting_lock, try_lock, unlock};
 pub(crate) use nvme::{may_send, namespace_id, zone_append};
-pub(crate) use ring::{Ended, Memory, Ring, Transfer, watch_readable};
+pub(crate) use ring::{Ended, Memory, Queues, Ring, Transfer, watch_readable};
+#[cfg(test)]
+pub(crate) use ring::{Lent, Script, Taken};
 pub(crate) use space::{Allocate, fallocate, fdatasync, fsync, ftruncate};
 pub(crate) use statx::dio_alignment;
 pub(crate) use transfer::{preadv, preadv_nowait, pwritev, pwritev_dsync, pwritev_nowait};

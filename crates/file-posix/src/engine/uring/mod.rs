@@ -4,11 +4,14 @@
 //! cache) goes to ours instead, see [`Engine`](super::Engine).
 
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use super::transfer::Calls;
 use crate::open_file::OpenFile;
 use crate::sys::Ring;
 use block_core::{InFlight, InFlightGuard};
+use io_uring::IoUring;
 use lane::{Answer, Lane};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -19,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
 use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
 
 /// What a request holds while the kernel works on it: the open file, then what says that it is under
 /// way. They are dropped in this order.
@@ -34,15 +38,26 @@ const MAX_LANES: usize = 8;
 /// The rings of one open file.
 #[derive(Debug, Default)]
 pub(crate) struct Uring {
-    lanes: RwLock<Vec<Entry>>,
+    lanes: RwLock<Lanes>,
+    /// Tells those who settle of a lane that came.
+    added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    entries: Vec<Entry>,
+    /// How many were ever added.
+    added: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Counted from 1.
+    serial: u64,
     runtime: Id,
     number: usize,
     /// `None` where no ring could be had: threads do the work.
-    lane: Option<Arc<Lane>>,
+    lane: Option<Arc<Lane<IoUring>>>,
 }
 
 /// Whether a request was carried to its end, or has to be by other means.
@@ -62,32 +77,38 @@ pub(super) fn probe() -> io::Result<()> {
 
 impl Uring {
     /// The ring for the thread that asks, in the runtime that it works for.
-    fn lane(&self) -> Option<Arc<Lane>> {
+    fn lane(&self) -> Option<Arc<Lane<IoUring>>> {
         let runtime = Handle::try_current().ok()?;
         let (id, number) = (runtime.id(), thread_number() % lanes_per_runtime());
         let find = |entries: &[Entry]| {
             let found = entries.iter().find(|e| e.runtime == id && e.number == number);
             found.map(|entry| entry.lane.clone())
         };
-        if let Some(found) = find(&self.lanes.read().unwrap_or_else(PoisonError::into_inner)) {
+        let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = find(&known.entries) {
             return found;
         }
-        let mut entries = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = find(&entries) {
+        drop(known);
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = find(&lanes.entries) {
             return found;
         }
-        entries.retain(|e| {
+        lanes.entries.retain(|e| {
             let needed = e.lane.as_ref().is_none_or(|lane| !lane.is_retired());
             needed || e.lane.as_ref().is_some_and(|lane| !lane.close())
         });
-        let lane = match Lane::open(&runtime) {
+        let lane = match Ring::new().and_then(|ring| Lane::open(ring, &runtime)) {
             Ok(lane) => Some(lane),
             Err(error) => {
                 tracing::warn!(%error, "no io_uring for this runtime; threads do the work");
                 None
             }
         };
-        entries.push(Entry { runtime: id, number, lane: lane.clone() });
+        lanes.added = lanes.added.saturating_add(1);
+        let serial = lanes.added;
+        lanes.entries.push(Entry { serial, runtime: id, number, lane: lane.clone() });
+        drop(lanes);
+        self.added.notify_waiters();
         lane
     }
 
@@ -124,32 +145,48 @@ impl Uring {
     /// Waits for `in_flight`, also for requests of runtimes that are not driven at the moment.
     pub(super) async fn settle(&self, in_flight: &InFlight) {
         let Ok(here) = Handle::try_current() else { return in_flight.settle().await };
-        let foreign: Vec<Arc<Lane>> = {
-            let entries = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-            let others = entries.iter().filter(|e| e.runtime != here.id());
-            others.filter_map(|e| e.lane.clone()).collect()
-        };
-        let mut helpers: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
-        for lane in &foreign {
-            helpers.push(Box::pin(lane.help(&here)));
-        }
         let mut settled = pin!(in_flight.settle());
-        poll_fn(|cx| {
-            if settled.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+        let mut helpers: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+        let mut seen = 0;
+        loop {
+            // A request that has begun may have no ring yet: listen first, then look.
+            let mut added = pin!(self.added.notified());
+            added.as_mut().enable();
+            for lane in self.added_after(&mut seen, here.id()) {
+                let here = &here;
+                helpers.push(Box::pin(async move { lane.help(here).await }));
             }
-            helpers.retain_mut(|helper| helper.as_mut().poll(cx).is_pending());
-            // What the helpers reaped may have been the last.
-            settled.as_mut().poll(cx)
-        })
-        .await;
+            let has_settled = poll_fn(|cx| {
+                if settled.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                helpers.retain_mut(|helper| helper.as_mut().poll(cx).is_pending());
+                // What the helpers reaped may have been the last.
+                if settled.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                added.as_mut().poll(cx).map(|()| false)
+            })
+            .await;
+            if has_settled {
+                return;
+            }
+        }
+    }
+
+    /// The lanes of other runtimes that came after those that were seen before.
+    fn added_after(&self, seen: &mut u64, here: Id) -> Vec<Arc<Lane<IoUring>>> {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(seen, lanes.added);
+        let new = lanes.entries.iter().filter(|e| e.serial > before && e.runtime != here);
+        new.filter_map(|e| e.lane.clone()).collect()
     }
 }
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        let entries = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for lane in entries.iter().filter_map(|e| e.lane.as_ref()) {
+        let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for lane in lanes.entries.iter().filter_map(|e| e.lane.as_ref()) {
             lane.close();
         }
     }

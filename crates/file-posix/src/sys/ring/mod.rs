@@ -5,10 +5,22 @@
 //! what is started moves in, and comes out when it has ended. A ring that is dropped before that
 //! leaks them instead of freeing what the kernel may still write to.
 
+mod queues;
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, clippy::host_endian_bytes)]
+mod script;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use queues::Queues;
+#[cfg(test)]
+pub(crate) use script::{Lent, Script, Taken};
+
 use super::iov::{self, Cursor, Iovecs};
 use block_core::{IoVec, IoVecMut};
-use io_uring::{IoUring, Probe, opcode, squeue, types};
+use io_uring::IoUring;
 use nix::libc;
+use queues::{Call, Target};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
@@ -16,9 +28,6 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// How many transfers one ring keeps with the kernel; more wait in the ring's own queue.
-pub(crate) const DEPTH: u32 = 256;
 
 /// The memory of one transfer.
 #[derive(Debug)]
@@ -63,8 +72,8 @@ struct Slot<K> {
 }
 
 /// A ring. `K` holds the file of each transfer, and whatever else must live as long.
-pub(crate) struct Ring<K> {
-    uring: ManuallyDrop<IoUring>,
+pub(crate) struct Ring<K, Q = IoUring> {
+    queues: ManuallyDrop<Q>,
     slots: ManuallyDrop<Slab<Slot<K>>>,
     /// Keys and numbers of the slots that are queued, in order. A number that is not the slot's is
     /// that of a transfer which was withdrawn: its key may have been given out again since.
@@ -79,7 +88,7 @@ pub(crate) struct Ring<K> {
 // SAFETY: the addresses in a slot's `iovecs` point to memory that the slot's transfer owns, which
 // itself may move to another thread (`IoVec` and `IoVecMut` are `Send`); the kernel does not mind
 // which thread reaps.
-unsafe impl<K: Send> Send for Ring<K> {}
+unsafe impl<K: Send, Q: Send> Send for Ring<K, Q> {}
 
 impl<K> Ring<K> {
     /// A new ring.
@@ -88,31 +97,27 @@ impl<K> Ring<K> {
     /// What the kernel says: `ENOSYS` without `io_uring`, `EPERM` where it is forbidden. Also
     /// `ENOSYS` if it lacks an operation that this crate needs.
     pub(crate) fn new() -> io::Result<Self> {
-        let uring = IoUring::builder().dontfork().setup_cqsize(DEPTH * 2).build(DEPTH)?;
-        let mut probe = Probe::new();
-        uring.submitter().register_probe(&mut probe)?;
-        let needed =
-            [opcode::Read::CODE, opcode::Write::CODE, opcode::Readv::CODE, opcode::Writev::CODE];
-        // Without these two, entries must outlive their submission, and completions can be lost.
-        let stable = uring.params().is_feature_submit_stable();
-        let kept = uring.params().is_feature_nodrop();
-        if !(stable && kept && needed.iter().all(|code| probe.is_supported(*code))) {
-            return Err(io::Error::from_raw_os_error(libc::ENOSYS));
-        }
-        Ok(Self {
-            uring: ManuallyDrop::new(uring),
+        queues::open().map(Self::over)
+    }
+}
+
+impl<K, Q> Ring<K, Q> {
+    /// A ring over these queues, which hold nothing.
+    pub(crate) fn over(queues: Q) -> Self {
+        Self {
+            queues: ManuallyDrop::new(queues),
             slots: ManuallyDrop::new(Slab::new()),
             queue: VecDeque::new(),
             next_number: 0,
             pushed: VecDeque::new(),
             with_kernel: 0,
-        })
+        }
     }
 }
 
-impl<K: AsFd> Ring<K> {
+impl<K: AsFd, Q: Queues> Ring<K, Q> {
     /// A descriptor that becomes readable with each completion.
-    pub(crate) fn events(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn events(&mut self) -> io::Result<OwnedFd> {
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
@@ -120,7 +125,7 @@ impl<K: AsFd> Ring<K> {
         }
         // SAFETY: the call just made this descriptor, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        self.uring.submitter().register_eventfd(fd.as_raw_fd())?;
+        self.queues.notify(fd.as_fd())?;
         Ok(fd)
     }
 
@@ -175,7 +180,7 @@ impl<K: AsFd> Ring<K> {
 
     fn has_room(&self) -> bool {
         let pushed = u32::try_from(self.pushed.len()).unwrap_or(u32::MAX);
-        self.with_kernel.saturating_add(pushed) < DEPTH
+        self.with_kernel.saturating_add(pushed) < Q::DEPTH
     }
 
     /// Gives the kernel what is queued, as far as there is room. Never waits.
@@ -189,10 +194,10 @@ impl<K: AsFd> Ring<K> {
             if let Some(slot) = self.slots.get_mut(key)
                 && slot.state == State::Queued(number)
             {
-                let entry = entry(slot, key);
+                let call = call(slot, key);
                 // SAFETY: the slot owns the memory and, through `keep`, the file. It is left in
                 // place until its completion is reaped, and leaked if the ring is dropped before.
-                if unsafe { self.uring.submission().push(&entry) }.is_err() {
+                if !unsafe { self.queues.push(&call) } {
                     break;
                 }
                 slot.state = State::Pushed;
@@ -201,7 +206,7 @@ impl<K: AsFd> Ring<K> {
             self.queue.pop_front();
         }
         if !self.pushed.is_empty() {
-            let taken = self.uring.submitter().submit()?;
+            let taken = self.queues.submit()?;
             for key in self.pushed.drain(..taken.min(self.pushed.len())) {
                 self.with_kernel = self.with_kernel.saturating_add(1);
                 if let Some(slot) = self.slots.get_mut(key) {
@@ -231,16 +236,16 @@ impl<K: AsFd> Ring<K> {
     /// Takes note of what has ended, and calls `ended` with the key, what it came to, and what was
     /// kept.
     pub(crate) fn reap(&mut self, mut ended: impl FnMut(usize, Outcome, &mut K)) {
-        let slots = &mut self.slots;
-        for completion in self.uring.completion() {
-            self.with_kernel = self.with_kernel.saturating_sub(1);
-            let Ok(key) = usize::try_from(completion.user_data()) else { continue };
-            let Some(slot) = slots.get_mut(key) else { continue };
-            slot.state = State::Ended(completion.result());
+        let Self { queues, slots, with_kernel, .. } = self;
+        queues.completions(|key, result| {
+            *with_kernel = with_kernel.saturating_sub(1);
+            let Ok(key) = usize::try_from(key) else { return };
+            let Some(slot) = slots.get_mut(key) else { return };
+            slot.state = State::Ended(result);
             slot.iovecs = None;
-            let outcome = Outcome::of(&slot.transfer, completion.result());
+            let outcome = Outcome::of(&slot.transfer, result);
             ended(key, outcome, &mut slot.keep);
-        }
+        });
     }
 }
 
@@ -271,35 +276,29 @@ impl Outcome {
     }
 }
 
-/// The entry for the transfer in this slot, which keeps what the entry points to.
-fn entry<K: AsFd>(slot: &mut Slot<K>, key: usize) -> squeue::Entry {
-    let fd = types::Fd(slot.keep.as_fd().as_raw_fd());
+/// The call for the transfer in this slot, which keeps what the call points to.
+fn call<K: AsFd>(slot: &mut Slot<K>, key: usize) -> Call {
+    let fd = slot.keep.as_fd().as_raw_fd();
     let Transfer { memory, at, offset, .. } = &mut slot.transfer;
-    let (iovecs, fill) = match memory {
-        Memory::Fill(bufs) => (iov::to_fill(bufs, *at), true),
-        Memory::Take(bufs) => (iov::to_write(bufs, *at), false),
+    let (iovecs, writes) = match memory {
+        Memory::Fill(bufs) => (iov::to_fill(bufs, *at), false),
+        Memory::Take(bufs) => (iov::to_write(bufs, *at), true),
     };
-    let entry = match iovecs.as_slice() {
+    let memory = match iovecs.as_slice() {
         [one] if u32::try_from(one.iov_len).is_ok() => {
-            let len = u32::try_from(one.iov_len).unwrap_or(u32::MAX);
-            match fill {
-                true => opcode::Read::new(fd, one.iov_base.cast(), len).offset(*offset).build(),
-                false => opcode::Write::new(fd, one.iov_base.cast(), len).offset(*offset).build(),
-            }
+            Target::One { base: one.iov_base, len: u32::try_from(one.iov_len).unwrap_or(u32::MAX) }
         }
         _ => {
             let iovecs = slot.iovecs.insert(Box::new(iovecs));
             let count = u32::try_from(iovecs.len()).unwrap_or(u32::MAX);
-            match fill {
-                true => opcode::Readv::new(fd, iovecs.as_ptr(), count).offset(*offset).build(),
-                false => opcode::Writev::new(fd, iovecs.as_ptr(), count).offset(*offset).build(),
-            }
+            Target::List { iovecs: iovecs.as_ptr(), count }
         }
     };
-    entry.user_data(u64::try_from(key).unwrap_or(u64::MAX))
+    let key = u64::try_from(key).unwrap_or(u64::MAX);
+    Call { key, fd, offset: *offset, writes, memory }
 }
 
-impl<K> Drop for Ring<K> {
+impl<K, Q> Drop for Ring<K, Q> {
     fn drop(&mut self) {
         if self.with_kernel > 0 || !self.pushed.is_empty() {
             // The kernel may still use the memory: it is lost, which is better than shared.
@@ -307,13 +306,13 @@ impl<K> Drop for Ring<K> {
         }
         // SAFETY: neither is used again, this being the drop.
         unsafe {
-            ManuallyDrop::drop(&mut self.uring);
+            ManuallyDrop::drop(&mut self.queues);
             ManuallyDrop::drop(&mut self.slots);
         }
     }
 }
 
-impl<K> std::fmt::Debug for Ring<K> {
+impl<K, Q> std::fmt::Debug for Ring<K, Q> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring")
             .field("queued", &self.queue.len())
@@ -328,84 +327,4 @@ pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // and it is the same for as long as that lives.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     watched.map_err(io::Error::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use block_core::IoBufMut;
-    use std::io::Write as _;
-    use std::sync::Arc;
-
-    /// A ring, and a pipe whose reads stay with the kernel until its other end is closed.
-    fn ring() -> Option<(Ring<Arc<OwnedFd>>, Arc<OwnedFd>, OwnedFd)> {
-        let (read, write) = nix::unistd::pipe().unwrap();
-        match Ring::new() {
-            Ok(ring) => Some((ring, Arc::new(read), write)),
-            Err(e) => {
-                // Past the capture of output, so that the gap is seen and counted.
-                drop(writeln!(io::stderr(), "NOT TESTED with io_uring: {e}"));
-                None
-            }
-        }
-    }
-
-    fn read() -> Transfer {
-        let memory = Memory::Fill(IoBufMut::zeroed(512).into());
-        Transfer { memory, at: Cursor::default(), offset: 0, last: true }
-    }
-
-    #[test]
-    fn what_the_kernel_has_is_never_given_back_early() {
-        let Some((mut ring, pipe, other_end)) = ring() else { return };
-        for _ in 0..DEPTH - 1 {
-            ring.start(read(), Arc::clone(&pipe));
-        }
-        ring.submit().unwrap();
-        let mut start = || ring.start(read(), Arc::clone(&pipe));
-        let (a, b, c) = (start(), start(), start());
-        assert!(ring.withdraw(a).is_some());
-        let d = ring.start(read(), Arc::clone(&pipe));
-        assert_eq!(a, d, "the key is given out again, while it stands in the queue from before");
-        ring.submit().unwrap();
-        assert!(ring.withdraw(b).is_none(), "there was room for one, the first in line");
-        assert!(!ring.can_submit());
-        let mut cancelled = Vec::new();
-        ring.cancel_unsubmitted(|key, _| cancelled.push(key));
-        assert_eq!(cancelled, [c, d]);
-        assert!(ring.take(b).is_none());
-        for key in cancelled {
-            let ((_, result), _) = ring.take(key).unwrap();
-            assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
-        }
-        drop(other_end);
-        let mut ended = Vec::new();
-        while ring.is_busy() {
-            ring.reap(|key, _, _| ended.push(key));
-        }
-        assert!(ring.is_idle());
-        assert_eq!(ended.len(), DEPTH as usize);
-        ended.into_iter().for_each(|key| drop(ring.take(key).unwrap()));
-        assert_eq!(Arc::strong_count(&pipe), 1, "nothing is kept");
-    }
-
-    #[test]
-    fn a_ring_that_is_dropped_keeps_what_the_kernel_has() {
-        let Some((mut ring, pipe, _other_end)) = ring() else { return };
-        ring.start(read(), Arc::clone(&pipe));
-        ring.submit().unwrap();
-        drop(ring);
-        assert_eq!(Arc::strong_count(&pipe), 2);
-    }
-
-    #[test]
-    fn a_request_is_done_when_all_is_moved_or_it_failed() {
-        let of = |last, result| Outcome::of(&Transfer { last, ..read() }, result).done;
-        assert!(of(true, 512) && !of(false, 512));
-        assert!(!of(true, 511) && !of(true, 0));
-        assert!(of(true, -libc::EIO) && of(false, -libc::EIO));
-        for again in [libc::EAGAIN, libc::EINTR, libc::ECANCELED] {
-            assert!(!of(true, -again));
-        }
-    }
 }
