@@ -32,6 +32,24 @@ impl Shared {
 pub struct InFlightGuard {
     shared: Arc<Shared>,
     phase: usize,
+    /// Whether it counts; if not, its operation pauses.
+    counts: bool,
+}
+
+impl InFlightGuard {
+    /// Says that the operation pauses: nothing of it runs until its owner goes on with it, who
+    /// may never do so. Returns what counted so far, to be dropped where waiters may be woken.
+    pub fn pause(&mut self) -> Self {
+        let paused = Self { shared: Arc::clone(&self.shared), phase: self.phase, counts: false };
+        std::mem::replace(self, paused)
+    }
+
+    /// Counts the operation again, if it paused: as one that starts now.
+    pub fn resume(&mut self) {
+        if !self.counts {
+            *self = InFlight(Arc::clone(&self.shared)).start();
+        }
+    }
 }
 
 impl InFlight {
@@ -40,7 +58,7 @@ impl InFlight {
         loop {
             let phase = self.0.phase.load(Ordering::SeqCst);
             self.0.count(phase).fetch_add(1, Ordering::SeqCst);
-            let guard = InFlightGuard { shared: Arc::clone(&self.0), phase };
+            let guard = InFlightGuard { shared: Arc::clone(&self.0), phase, counts: true };
             // If a barrier changed the phase meanwhile, it may have seen the count before this
             // operation was in it: count it in the new phase instead.
             if self.0.phase.load(Ordering::SeqCst) == phase {
@@ -81,7 +99,7 @@ impl InFlight {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        if self.shared.count(self.phase).fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.counts && self.shared.count(self.phase).fetch_sub(1, Ordering::SeqCst) == 1 {
             self.shared.ended.notify_waiters();
         }
     }
@@ -121,6 +139,25 @@ mod tests {
         assert!(timeout(SOON, ops.settle()).await.is_err(), "the first operation still runs");
         drop(old);
         ops.settle().await;
+    }
+
+    #[tokio::test]
+    async fn what_pauses_is_not_waited_for_until_it_goes_on() {
+        let ops = InFlight::default();
+        let mut op = ops.start();
+        let counted = op.pause();
+        assert!(timeout(SOON, ops.settle()).await.is_err(), "what counted is not dropped yet");
+        drop(counted);
+        ops.settle().await;
+        drop(op.pause());
+        assert_eq!(ops.count(), 0, "a second pause changes nothing");
+        op.resume();
+        op.resume();
+        assert_eq!(ops.count(), 1);
+        assert!(timeout(SOON, ops.settle()).await.is_err());
+        drop(op);
+        ops.settle().await;
+        assert_eq!(ops.count(), 0);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

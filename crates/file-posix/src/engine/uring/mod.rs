@@ -132,6 +132,7 @@ impl Uring {
                 return Carried::Done(calls.completed(judge.transferred(result)), calls);
             };
             held = still_held;
+            held.guard.resume();
             if is_left(&result) {
                 return Carried::Left(calls, held);
             }

@@ -3,6 +3,7 @@
 
 use super::super::Held;
 use crate::sys::{Queues, Ring};
+use block_core::InFlightGuard;
 use smallvec::SmallVec;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -57,6 +58,8 @@ pub(super) struct State<Q: Queues> {
 pub(super) struct After {
     pub(super) wakers: SmallVec<[Waker; 32]>,
     pub(super) released: SmallVec<[Held; 4]>,
+    /// What counted requests that pause.
+    paused: SmallVec<[InFlightGuard; 4]>,
 }
 
 impl After {
@@ -64,6 +67,7 @@ impl After {
         for held in self.released {
             release(held);
         }
+        drop(self.paused);
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -154,8 +158,10 @@ impl<Q: Queues> State<Q> {
 }
 
 impl Keep {
-    /// Tells the request's task that it has ended; a key whose request is gone goes to `gone`.
+    /// Tells the request's task that the call has ended; a key whose request is gone goes to `gone`.
+    /// Until the task goes on, nothing of the request is under way.
     fn tell(&mut self, key: usize, gone: &mut SmallVec<[usize; 4]>, after: &mut After) {
+        after.paused.extend(self.held.as_mut().map(|held| held.guard.pause()));
         match &mut self.waiter {
             Waiter::Task(waker) => after.wakers.extend(waker.take()),
             Waiter::Gone => gone.push(key),

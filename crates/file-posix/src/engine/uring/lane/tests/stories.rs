@@ -123,3 +123,24 @@ fn a_request_that_is_alone_is_submitted_and_reaped_in_its_own_poll() {
     assert_eq!(moved(request.poll()), Ok(16));
     bench.check_all_given_back();
 }
+
+#[test]
+fn between_two_calls_a_request_that_nobody_polls_is_not_under_way() {
+    let bench = Bench::new();
+    let mut requests = begin(&bench, 2);
+    let calls = bench.script.taken();
+    bench.script.complete(calls[0], 7);
+    bench.until(|| requests[0].is_woken());
+    assert_eq!(bench.in_flight.count(), 1, "a settle waits for the other one alone");
+    bench.script.complete(calls[1], -EAGAIN);
+    bench.until(|| bench.in_flight.count() == 0);
+    for (request, expected) in requests.iter_mut().zip([Ok(7), Err(EAGAIN)]) {
+        let Some(Answer::Ended((_, result), Some(mut held))) = request.poll() else {
+            panic!("there is more to do for it");
+        };
+        assert_eq!(result.map_err(|e| e.raw_os_error().unwrap()), expected);
+        held.guard.resume();
+        assert_eq!(bench.in_flight.count(), 1, "it goes on");
+    }
+    bench.check_all_given_back();
+}
