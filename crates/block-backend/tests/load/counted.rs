@@ -13,6 +13,19 @@ static COUNTING: Counting = Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
+/// Calls of the allocator, and those for memory that direct access could take.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static BUFFERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Nothing but buffers is aligned to so many bytes.
+const BUFFER: usize = 512;
+
+fn called(layout: Layout) {
+    CALLS.fetch_add(1, Ordering::SeqCst);
+    BUFFERS.fetch_add(usize::from(layout.align() >= BUFFER), Ordering::SeqCst);
+    grew(layout.size());
+}
+
 fn grew(by: usize) {
     let live = LIVE.fetch_add(by, Ordering::SeqCst) + by;
     PEAK.fetch_max(live, Ordering::SeqCst);
@@ -21,7 +34,7 @@ fn grew(by: usize) {
 // SAFETY: every call goes to the system's allocator as it came; nothing but numbers is added.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grew(layout.size());
+        called(layout);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
     }
@@ -42,13 +55,16 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// The allocator's count since a moment.
 pub struct Measure {
     before: usize,
+    calls: usize,
+    buffers: usize,
 }
 
 impl Measure {
     pub fn start() -> Self {
         let before = LIVE.load(Ordering::SeqCst);
         PEAK.store(before, Ordering::SeqCst);
-        Self { before }
+        let (calls, buffers) = (CALLS.load(Ordering::SeqCst), BUFFERS.load(Ordering::SeqCst));
+        Self { before, calls, buffers }
     }
 
     /// Bytes that are allocated more than at the start.
@@ -59,5 +75,15 @@ impl Measure {
     /// The most bytes that were allocated more than at the start.
     pub fn peak(&self) -> usize {
         PEAK.load(Ordering::SeqCst).saturating_sub(self.before)
+    }
+
+    /// How often memory was allocated.
+    pub fn calls(&self) -> usize {
+        CALLS.load(Ordering::SeqCst) - self.calls
+    }
+
+    /// How many buffers were allocated.
+    pub fn buffers(&self) -> usize {
+        BUFFERS.load(Ordering::SeqCst) - self.buffers
     }
 }

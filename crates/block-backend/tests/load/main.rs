@@ -1,5 +1,5 @@
-//! Ten thousand requests at once: what they take while they wait, and that none holds up those who
-//! want another zone.
+//! What requests take: how often they allocate, what ten thousand of them hold while they wait, and
+//! that none holds up those who want another zone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +10,7 @@
     clippy::await_holding_lock
 )]
 
+mod allocations;
 mod counted;
 mod fairness;
 mod limit;
