@@ -16,6 +16,9 @@ pub(crate) use waitlist::Place;
 /// A request counts as this many bytes at least against the size of a queue.
 const MIN_SIZE: u64 = 4096;
 
+/// A batch of so many is made in one piece of memory.
+const MANY: usize = 64;
+
 /// Who works on the zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Holder {
@@ -123,7 +126,7 @@ impl Queue {
 
     /// Takes the next requests, in order: up to `max_bytes` of data, but at least one request.
     pub(crate) fn next_batch(&mut self, max_bytes: u64) -> Next {
-        let mut batch: Vec<Entry> = Vec::new();
+        let mut batch: Vec<Entry> = Vec::with_capacity(self.waiting.len().min(MANY));
         let mut bytes = 0_u64;
         while let Some(Waiting::Entry(entry)) = self.waiting.first() {
             let is_data = matches!(entry.payload, Payload::Data(_));

@@ -3,11 +3,10 @@
 use crate::entry::{Entry, Payload, cut_off};
 use crate::queue::{Place, Queue};
 use crate::runner;
-use crate::stats::{QueueStats, add};
+use crate::stats::QueueStats;
 use block_core::{Error, ErrorKind, InFlight, Result};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
@@ -167,8 +166,7 @@ impl<T: ZoneTarget> Sequencer<T> {
             (congested, queue.size(), place, then)
         };
         let caller = Caller { line, place };
-        add(&self.shared.stats.waits, u64::from(congested));
-        self.shared.stats.longest.fetch_max(size, Ordering::Relaxed);
+        self.shared.stats.lined_up(congested, size);
         runner::carry_out(&self.shared, zone, then);
         let result = reply.await;
         std::mem::forget(caller);

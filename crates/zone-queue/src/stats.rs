@@ -57,6 +57,17 @@ impl QueueStats {
         all.into_iter().map(|(name, value)| Counter { name, value }).collect()
     }
 
+    /// Takes note of a request, and of the size of the queue that it made longer.
+    pub(crate) fn lined_up(&self, congested: bool, size: u64) {
+        // On every request's way: nothing is written where nothing changes.
+        if congested {
+            add(&self.waits, 1);
+        }
+        if size > self.longest() {
+            self.longest.fetch_max(size, Ordering::Relaxed);
+        }
+    }
+
     /// Requests that were tried again by themselves after their write failed.
     pub fn singly(&self) -> u64 {
         self.singly.load(Ordering::Relaxed)
