@@ -198,9 +198,8 @@ fn check_limits(admission: &Admission, world: &Shared, most: Most) {
     assert_eq!(now.in_flight_bytes, bytes);
     assert!(most.requests == 0 || now.in_flight <= most.requests);
     assert!(most.bytes == 0 || bytes <= most.bytes || now.in_flight == 1);
-    let full = most.requests != 0 && now.in_flight == most.requests
-        || most.bytes != 0 && now.in_flight > 0;
-    assert!(now.waiting == 0 || full, "{now:?}: there is room, and they wait");
+    let first = admission.0.state().line.next().map(|(_, waiting)| waiting.bytes);
+    assert!(first.is_none_or(|b| !most.has_room(&now, b)), "{now:?}: there is room, and they wait");
     assert_eq!(world.passes, world.alive, "who is inside is counted as long as he is");
 }
 
@@ -257,9 +256,75 @@ async fn those_that_end_at_once_leave_the_thread_to_others_from_time_to_time() {
     tokio::task::yield_now().await;
     release(&world, 0, End::Done);
     let largest = onlooker.await.unwrap();
-    assert!(largest > 1 && largest <= 1 + AT_ONCE, "{largest} in one go");
+    assert!(largest > 1 && largest < 100, "{largest} in one go");
     for (n, future) in all.into_iter().enumerate() {
         assert_eq!(future.await.unwrap(), n);
     }
     assert_eq!(admission.pressure().waits, 999);
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[tokio::test]
+async fn who_goes_away_at_the_head_of_the_line_lets_the_next_through() {
+    let admission = Admission::new(Most { requests: 0, bytes: 10 });
+    let world = Shared::default();
+    let carry = |n, bytes| {
+        let call = call(&world, n, bytes);
+        Box::pin(admission.carry(Scope::Lane(0), bytes, call, ()))
+    };
+    let (mut first, mut large, mut small) = (carry(0, 8), carry(1, 8), carry(2, 2));
+    for request in [&mut first, &mut large, &mut small] {
+        assert!(poll_once(request).is_pending());
+    }
+    assert_eq!(world.lock().unwrap().started, [0], "nobody overtakes");
+    drop(large);
+    assert_eq!(world.lock().unwrap().started, [0, 2]);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_during_a_poll_of_its_request_ends_it() {
+    let admission = Arc::new(Admission::new(Most { requests: 1, bytes: 0 }));
+    let alive = Arc::new(());
+    let caller = Arc::new(Mutex::new(None));
+    let (inside, held) = (Arc::clone(&caller), Arc::clone(&alive));
+    let mut polls = 0;
+    let call: Call<()> = Box::pin(poll_fn(move |_| {
+        let _held = &held;
+        polls += 1;
+        if polls == 2 {
+            drop(inside.lock().unwrap().take());
+        }
+        Poll::Pending
+    }));
+    let own = Arc::clone(&admission);
+    let mut request: Pin<Box<dyn Future<Output = Result<()>> + Send>> =
+        Box::pin(async move { own.carry(Scope::Lane(0), 0, call, ()).await });
+    assert!(poll_once(&mut request).is_pending());
+    *caller.lock().unwrap() = Some(request);
+    tokio::task::yield_now().await;
+    assert!(caller.lock().unwrap().is_none());
+    assert_eq!(Arc::strong_count(&alive), 1);
+    assert_eq!(admission.pressure().in_flight, 0);
+}
+
+#[test]
+fn a_request_whose_runtime_ends_fails_and_gives_its_place_back() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let admission = Admission::new(Most { requests: 1, bytes: 0 });
+    let world = Shared::default();
+    let mut cut_off = Box::pin(admission.carry(Scope::Lane(0), 0, call(&world, 0, 0), ()));
+    let mut next = Box::pin(admission.carry(Scope::Lane(0), 0, call(&world, 1, 0), ()));
+    // Polled in the first one, which carries it; this thread waits for it.
+    first.block_on(poll_fn(|_| Poll::Ready(assert!(poll_once(&mut cut_off).is_pending()))));
+    second.block_on(poll_fn(|_| Poll::Ready(assert!(poll_once(&mut next).is_pending()))));
+    drop(first);
+    let Poll::Ready(Err(error)) = poll_once(&mut cut_off) else { panic!("it has ended") };
+    assert!(error.to_string().contains("whether it was carried out is unknown"), "{error}");
+    assert_eq!(world.lock().unwrap().started, [0, 1]);
+    release(&world, 1, End::Done);
+    assert_eq!(second.block_on(next).unwrap(), 1);
 }

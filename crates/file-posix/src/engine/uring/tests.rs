@@ -5,6 +5,7 @@ use crate::alignment::Alignment;
 use crate::engine::transfer::Reading;
 use block_core::{BufferPool, IoBufMut};
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,32 +17,69 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_ready())).await
 }
 
+/// A file that is a pipe, its other end, and a request to read 16 bytes of it.
+struct Pipe {
+    file: Arc<OpenFile>,
+    other_end: OwnedFd,
+    uring: Uring,
+    in_flight: InFlight,
+}
+
+impl Pipe {
+    fn new() -> Option<Self> {
+        if let Err(error) = probe() {
+            // Past the capture of output, so that the gap is seen and counted.
+            drop(writeln!(io::stderr(), "NOT TESTED with io_uring: {error}"));
+            return None;
+        }
+        let (read_end, other_end) = nix::unistd::pipe().unwrap();
+        let file = OpenFile::new(read_end, false, Alignment::ANY, 0, BufferPool::default());
+        let (uring, in_flight) = (Uring::default(), InFlight::default());
+        Some(Self { file: Arc::new(file), other_end, uring, in_flight })
+    }
+
+    fn read(&self) -> impl Future<Output = Carried<Reading>> + Send {
+        let bufs = IoBufMut::zeroed(16).into();
+        let reading = Reading::new(&self.file.pool, self.file.alignment, 0, bufs);
+        let held = Held { file: Arc::clone(&self.file), guard: self.in_flight.start() };
+        self.uring.carry(reading, held)
+    }
+
+    fn write(&self, n: usize) {
+        assert_eq!(nix::unistd::write(&self.other_end, &vec![7; n]).unwrap(), n);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_goes_on_after_a_short_call_is_under_way_again() {
+    let Some(pipe) = Pipe::new() else { return };
+    let mut request = Box::pin(pipe.read());
+    assert!(!poll_once(&mut request).await);
+    pipe.write(8);
+    tokio::time::timeout(Duration::from_secs(10), pipe.in_flight.settle()).await.unwrap();
+    assert!(!poll_once(&mut request).await);
+    assert_eq!(pipe.in_flight.count(), 1);
+    pipe.write(8);
+    let Carried::Done(Ok(()), reading) = request.await else { panic!("it reads all") };
+    assert_eq!(reading.finish().segments()[0].as_slice().unwrap(), [7; 16]);
+    assert_eq!(pipe.in_flight.count(), 0);
+}
+
 #[test]
 fn a_ring_that_came_after_a_settle_began_is_driven_by_it_too() {
-    if let Err(error) = probe() {
-        // Past the capture of output, so that the gap is seen and counted.
-        drop(writeln!(io::stderr(), "NOT TESTED with io_uring: {error}"));
-        return;
-    }
-    let (read_end, write_end) = nix::unistd::pipe().unwrap();
-    let file = OpenFile::new(read_end, false, Alignment::ANY, 0, BufferPool::default());
-    let file = Arc::new(file);
-    let (uring, in_flight) = (Uring::default(), InFlight::default());
+    let Some(pipe) = Pipe::new() else { return };
     let (first, second) = (runtime(), runtime());
-    // A request that has begun and has no ring yet.
-    let bufs = IoBufMut::zeroed(16).into();
-    let reading = Reading::new(&file.pool, file.alignment, 0, bufs);
-    let held = Held { file: Arc::clone(&file), guard: in_flight.start() };
-    let mut request = Box::pin(uring.carry(reading, held));
+    // It has begun and has no ring yet.
+    let mut request = Box::pin(pipe.read());
     first.block_on(async {
-        let mut settle = Box::pin(uring.settle(&in_flight));
+        let mut settle = Box::pin(pipe.uring.settle(&pipe.in_flight));
         assert!(!poll_once(&mut settle).await);
         // Its runtime is driven for this moment and never again.
         std::thread::scope(|scope| {
             let submit = || assert!(!second.block_on(poll_once(&mut request)));
             scope.spawn(submit).join().unwrap();
         });
-        nix::unistd::write(&write_end, &[7; 16]).unwrap();
+        pipe.write(16);
         let settled = tokio::time::timeout(Duration::from_secs(10), settle).await;
         settled.expect("it drives the ring of a runtime that nobody drives");
     });
