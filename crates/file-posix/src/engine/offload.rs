@@ -2,10 +2,16 @@
 
 use block_core::{Error, ErrorKind, Result};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 
 /// Why a request was not begun that waited for a thread.
 pub(super) const SHUT_DOWN: &str = "the runtime shut down before the request began";
+
+/// As [`SHUT_DOWN`].
+pub(super) const NO_THREAD: &str =
+    "no thread could be started for the request; raise the limit of processes and threads";
 
 /// The runtime that polls this.
 ///
@@ -29,12 +35,27 @@ pub(super) fn not_done(why: &'static str) -> Error {
 /// Once polled, the work is done even if the future is dropped.
 ///
 /// # Errors
-/// [`Unsupported`](ErrorKind::Unsupported) outside a tokio runtime, [`Io`](ErrorKind::Io) if the
-/// runtime shuts down before the work began.
+/// [`Unsupported`](ErrorKind::Unsupported) outside a tokio runtime, [`Io`](ErrorKind::Io) if no
+/// thread can be started or the runtime shuts down before the work began.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    current_runtime()?.spawn_blocking(work).await.map_err(|error| {
-        not_done(if error.is_cancelled() { SHUT_DOWN } else { "the request's thread panicked" })
-    })
+    let runtime = current_runtime()?;
+    // Tokio panics if it has no blocking thread and can start none, and keeps the work. It must then
+    // not be done later, when its failure was told.
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let kept = Arc::clone(&work);
+    let spawn = || runtime.spawn_blocking(move || take(&kept).map(|work| work()));
+    let Ok(task) = catch_unwind(AssertUnwindSafe(spawn)) else {
+        drop(take(&work));
+        return Err(not_done(NO_THREAD));
+    };
+    drop(work);
+    match task.await {
+        Ok(Some(done)) => Ok(done),
+        Ok(None) => Err(not_done(NO_THREAD)),
+        Err(error) if error.is_cancelled() => Err(not_done(SHUT_DOWN)),
+        Err(_) => Err(not_done("the request's thread panicked")),
+    }
 }

@@ -41,7 +41,12 @@ fn make_writes(file: &OpenFile, writing: &mut Writing, durable: bool) -> Result<
                     plain()
                 }
                 Err(e) if e.kind() != io::ErrorKind::Interrupted => {
-                    return Err(blame(file, e, plain()));
+                    let again = plain();
+                    if let Ok(n) = &again {
+                        let n = u64::try_from(*n).unwrap_or(0);
+                        file.changed_up_to(call.offset.saturating_add(n));
+                    }
+                    return Err(blame(file, e, again));
                 }
                 result => result,
             }

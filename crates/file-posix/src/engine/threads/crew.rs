@@ -1,6 +1,6 @@
 //! The queue of one file and runtime, and the workers that serve it.
 
-use super::super::offload::{SHUT_DOWN, not_done};
+use super::super::offload::{NO_THREAD, SHUT_DOWN, not_done};
 use super::answer::{Answers, End};
 use super::spin::{Alone, Lookout, Pace};
 use super::ticket::{Ticket, ticket};
@@ -9,17 +9,21 @@ use crate::open_file::OpenFile;
 use block_core::{InFlightGuard, Result};
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// Larger requests gain nothing from being joined, and would be made one after another.
 const MAX_JOINED: usize = 32 << 10;
-/// A joined call is no longer than this, in bytes and requests.
+/// A row of so many bytes or requests takes no further one.
 const MAX_ROW: usize = 256 << 10;
 const MAX_ROW_REQUESTS: usize = 64;
+/// A worker goes home after so long even if there is more to do, and calls another one. Else those
+/// who wait for a thread of the same pool might wait as long as this file is busy.
+const STINT: Duration = Duration::from_millis(5);
 /// Requests that are longer are always slept for: looking would take as long as copying them.
 const MAX_LOOKED_FOR: usize = 64 << 10;
 
@@ -51,6 +55,8 @@ struct State<W: Work> {
     busy: usize,
     /// One was called and has not come yet.
     coming: bool,
+    /// So many were called in vain, and count as workers no more, but may come all the same.
+    written_off: usize,
     /// One will look into the queue before it goes home.
     looking: bool,
     alone: Alone,
@@ -89,6 +95,11 @@ impl<W: Work> State<W> {
     /// Takes back what a worker was counted as.
     fn leave(&mut self, stance: Stance) {
         match stance {
+            // They are all alike: the first to come is taken for the one that was written off.
+            Stance::Called if self.written_off > 0 => {
+                self.written_off = self.written_off.saturating_sub(1);
+                self.workers = self.workers.saturating_add(1);
+            }
             Stance::Called => self.coming = false,
             Stance::Busy => self.busy = self.busy.saturating_sub(1),
             Stance::Looking(true) => self.looking = false,
@@ -96,12 +107,17 @@ impl<W: Work> State<W> {
         }
     }
 
+    /// What waits, if nobody is there to serve it.
+    fn take_if_nobody_comes(&mut self) -> VecDeque<Entry<W>> {
+        if self.workers > 0 { VecDeque::new() } else { std::mem::take(&mut self.queue) }
+    }
+
     /// The request that waited longest, with the neighbours that came right after it.
     fn take_row(&mut self, terms: Terms) -> Option<Row<Entry<W>>> {
         let mut last = self.queue.pop_front()?;
         let mut len = last.work.len();
         let mut row = Row::new();
-        while terms.joins && len <= MAX_ROW && row.len() < MAX_ROW_REQUESTS {
+        while terms.joins && len < MAX_ROW && row.len() < MAX_ROW_REQUESTS - 1 {
             let joins = |next: &Entry<W>| {
                 last.work.len().max(next.work.len()) <= MAX_JOINED
                     && last.work.is_followed_by(&next.work)
@@ -125,6 +141,7 @@ impl<W: Work> Crew<W> {
             workers: 0,
             busy: 0,
             coming: false,
+            written_off: 0,
             looking: false,
             alone: Alone::default(),
         };
@@ -190,7 +207,32 @@ impl<W: Work> Crew<W> {
 
     fn call(self: &Arc<Self>, runtime: &Handle) {
         let worker = Worker { crew: Arc::clone(self), stance: Stance::Called };
-        drop(runtime.spawn_blocking(move || worker.run()));
+        let work = move || worker.run();
+        // Tokio panics if it has no blocking thread and can start none. It keeps the work.
+        let called = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(work))));
+        if called.is_err() {
+            self.write_off();
+        }
+    }
+
+    /// One that was called does not come.
+    pub(super) fn write_off(&self) {
+        let left = {
+            let mut state = self.state();
+            state.written_off = state.written_off.saturating_add(1);
+            state.coming = false;
+            state.workers = state.workers.saturating_sub(1);
+            state.take_if_nobody_comes()
+        };
+        fail(left, NO_THREAD);
+    }
+}
+
+/// Tells all of them that they were not begun.
+fn fail<W: Work>(entries: VecDeque<Entry<W>>, why: &'static str) {
+    for entry in entries {
+        drop(entry.work);
+        entry.end.give(Err(not_done(why))).into_iter().for_each(Waker::wake);
     }
 }
 
@@ -213,23 +255,26 @@ enum Stance {
 impl<W: Work> Worker<W> {
     fn run(mut self) {
         let mut answers = Answers::default();
+        let begin = Instant::now();
         loop {
-            match self.next(&answers) {
+            let is_over = begin.elapsed() >= STINT;
+            let next = self.next(&answers, is_over);
+            // Nobody who has his answer waits for what comes next.
+            answers.give();
+            match next {
                 Next::Row(row, calls) => {
                     if calls {
                         self.crew.call(&Handle::current());
                     }
-                    answers.give();
                     self.make(row, &mut answers);
                 }
                 Next::Look => {
-                    answers.give();
-                    answers.wake();
                     let crew = &self.crew;
                     if self.stance == Stance::Looking(true) && crew.for_work.pays(&crew.pace) {
                         crew.for_work.for_work(|| crew.waiting.load(Ordering::Acquire));
                     }
                 }
+                Next::Relief => return self.crew.call(&Handle::current()),
                 Next::GoHome => return,
             }
         }
@@ -237,10 +282,19 @@ impl<W: Work> Worker<W> {
 
     /// Takes what is to be done next. The state is changed before the answers are given, so that one
     /// who has its answer finds this worker ready for more.
-    fn next(&mut self, answers: &Answers<W::Done>) -> Next<W> {
+    fn next(&mut self, answers: &Answers<W::Done>, is_over: bool) -> Next<W> {
         let crew = &*self.crew;
         let mut state = crew.state();
         state.leave(self.stance);
+        if is_over && !state.queue.is_empty() {
+            self.stance = Stance::Home;
+            if !state.coming {
+                state.coming = true;
+                return Next::Relief;
+            }
+            state.workers = state.workers.saturating_sub(1);
+            return Next::GoHome;
+        }
         let Some(row) = state.take_row(crew.terms) else {
             if answers.is_empty() {
                 state.workers = state.workers.saturating_sub(1);
@@ -272,7 +326,7 @@ impl<W: Work> Worker<W> {
         };
         let now = Instant::now();
         self.crew.pace.note(now.saturating_duration_since(begin), results.len());
-        answers.put(ends.into_iter().zip(results), now);
+        answers.put(ends.into_iter().zip(results));
     }
 }
 
@@ -280,8 +334,10 @@ impl<W: Work> Worker<W> {
 enum Next<W: Work> {
     /// Makes these calls, and first calls one more worker if so said.
     Row(Row<Entry<W>>, bool),
-    /// Gives what it has, and looks again.
+    /// Looks again.
     Look,
+    /// Goes home, and calls another one that takes its place.
+    Relief,
     GoHome,
 }
 
@@ -296,18 +352,15 @@ impl<W: Work> Drop for Worker<W> {
             state.leave(self.stance);
             state.workers = state.workers.saturating_sub(1);
             match self.stance {
+                Stance::Called => (state.take_if_nobody_comes(), false),
                 // Those that are there serve the queue until it is empty.
                 _ if state.workers > 0 => (VecDeque::new(), false),
-                Stance::Called => (std::mem::take(&mut state.queue), false),
                 _ => (VecDeque::new(), state.calls(self.crew.terms)),
             }
         };
         if let (true, Ok(runtime)) = (calls, Handle::try_current()) {
             self.crew.call(&runtime);
         }
-        for entry in left {
-            drop(entry.work);
-            entry.end.give(Err(not_done(SHUT_DOWN))).into_iter().for_each(Waker::wake);
-        }
+        fail(left, SHUT_DOWN);
     }
 }

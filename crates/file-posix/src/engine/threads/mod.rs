@@ -2,11 +2,11 @@
 //!
 //! A hand-over to a thread and back costs several times what a write to the page cache takes. So a
 //! request is not given a thread: it waits in the queue of its file's [`Crew`], whose workers take
-//! one after another, join neighbours into one vectored call, and wake those that wait in batches.
+//! one after another and join neighbours into one vectored call.
 //!
 //! There is a crew for each open file, runtime, and direction. Workers are borrowed from the
-//! runtime when there is work, and go home when there is none: a runtime that ends waits for what
-//! was begun, and nothing outlives it.
+//! runtime when there is work, and go home when there is none, or after a few milliseconds, when they
+//! call another one: a runtime that ends waits for what was begun, and nothing outlives it.
 
 mod answer;
 mod calls;
@@ -31,8 +31,8 @@ use work::Write;
 
 /// So many calls at once are made for one file, each way. As many as QEMU's pool makes.
 const MAX_WORKERS: usize = 64;
-/// So many runtimes are remembered before those that are idle are forgotten.
-const REMEMBERED: usize = 4;
+/// The crews of so many runtimes are remembered; beyond that, those that are idle are forgotten.
+const REMEMBERED: usize = 64;
 
 /// The crews of one open file.
 #[derive(Debug, Default)]

@@ -3,21 +3,23 @@
 //!
 //! A worker that ran out of work looks for more before it goes home, and a lone request whose worker
 //! is looking looks for its answer before it waits to be woken. Both only where requests are known
-//! to be quick and there is a second processor, never for longer than a short read is copied in, and
-//! not for a while after it was in vain.
+//! to be quick and there is a second processor, never for long, and not for a while after it was in
+//! vain.
 
 use std::hint::spin_loop;
 use std::num::NonZero;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longer requests are slept for.
-const QUICK: Duration = Duration::from_micros(6);
+/// Longer requests are slept for. To sleep and be woken takes about as long.
+const QUICK: Duration = Duration::from_micros(10);
 /// A worker looks this long for more to do: as long as it takes to wake the one who sends more.
-const FOR_WORK: Duration = Duration::from_micros(20);
+const FOR_WORK: Duration = Duration::from_micros(25);
 /// One who asked looks this long for the answer.
-const FOR_ANSWER: Duration = Duration::from_micros(8);
+const FOR_ANSWER: Duration = Duration::from_micros(15);
+/// A request that takes longer counts as this long: one that was held up says little of the next.
+const SLOW: Duration = Duration::from_micros(40);
 /// After one try in vain so many are left out.
 const RESTS: i32 = 32;
 /// So many requests came alone before one is taken for the only one.
@@ -27,29 +29,31 @@ const PROBE: u32 = 64;
 
 /// How long requests take, in nanoseconds, as a moving average.
 #[derive(Debug)]
-pub(super) struct Pace(AtomicU32);
+pub(super) struct Pace(AtomicU64);
 
 impl Default for Pace {
     fn default() -> Self {
-        Self(AtomicU32::new(u32::MAX >> 4))
+        Self(AtomicU64::new(nanos(SLOW)))
     }
 }
 
 impl Pace {
     /// Takes note of requests that took this long together.
     pub(super) fn note(&self, took: Duration, requests: usize) {
-        let each = took.as_nanos().checked_div(requests.max(1) as u128).unwrap_or(0);
-        let each = u32::try_from(each).unwrap_or(u32::MAX) >> 4;
+        let requests = u64::try_from(requests.max(1)).unwrap_or(u64::MAX);
+        let each = nanos(took).checked_div(requests).unwrap_or(0).min(nanos(SLOW));
         let old = self.0.load(Ordering::Relaxed);
-        // A quarter of each new value; kept small enough for the sum.
-        let new = old.saturating_sub(old >> 2).saturating_add(each >> 2);
+        let new = old.saturating_sub(old >> 3).saturating_add(each >> 3);
         self.0.store(new, Ordering::Relaxed);
     }
 
     fn is_quick(&self) -> bool {
-        let each = Duration::from_nanos(u64::from(self.0.load(Ordering::Relaxed)) << 4);
-        each < QUICK && has_processors()
+        self.0.load(Ordering::Relaxed) < nanos(QUICK)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Looks for something, unless that was in vain lately.
@@ -74,12 +78,14 @@ impl Lookout {
 
     /// Looks for work.
     pub(super) fn for_work(&self, found: impl Fn() -> bool) -> bool {
-        self.look(FOR_WORK, found)
+        static SEATS: Seats = Seats(AtomicUsize::new(0));
+        SEATS.take().is_some_and(|_seat| self.look(FOR_WORK, found))
     }
 
     /// Looks for an answer.
     pub(super) fn for_answer(&self, found: impl Fn() -> bool) -> bool {
-        self.look(FOR_ANSWER, found)
+        static SEATS: Seats = Seats(AtomicUsize::new(0));
+        SEATS.take().is_some_and(|_seat| self.look(FOR_ANSWER, found))
     }
 
     fn look(&self, limit: Duration, found: impl Fn() -> bool) -> bool {
@@ -99,6 +105,25 @@ impl Lookout {
     }
 }
 
+/// Half of the processors may be kept busy with looking, whatever the number of files.
+struct Seats(AtomicUsize);
+
+struct Seat<'a>(&'a Seats);
+
+impl Seats {
+    fn take(&self) -> Option<Seat<'_>> {
+        let taken = self.0.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(self);
+        (taken < processors().div_euclid(2)).then_some(seat)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Counts requests that came while no other was there.
 #[derive(Debug, Default)]
 pub(super) struct Alone(u32);
@@ -111,10 +136,7 @@ impl Alone {
     }
 }
 
-/// Whether one can look while another works.
-fn has_processors() -> bool {
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    *SEVERAL.get_or_init(|| {
-        std::thread::available_parallelism().is_ok_and(|n| n > NonZero::<usize>::MIN)
-    })
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
 }

@@ -70,7 +70,8 @@ impl Work for Write {
     }
 
     fn is_followed_by(&self, next: &Self) -> bool {
-        self.durable == next.durable && self.writing.is_followed_by(&next.writing)
+        // What a failed sync means is told by writing again without one: each for itself.
+        !self.durable && !next.durable && self.writing.is_followed_by(&next.writing)
     }
 
     fn make(mut self, file: &OpenFile) -> Result<Durable> {
@@ -79,15 +80,14 @@ impl Work for Write {
 
     fn make_row(row: Row<Self>, file: &OpenFile) -> Row<Result<Durable>> {
         let lens: Row<usize> = row.iter().map(Self::len).collect();
-        let durable = row.first().is_some_and(|first| first.durable);
         let joined = row.into_iter().map(|each| each.writing).reduce(Writing::join);
         let Some(mut joined) = joined else { return Row::new() };
-        match calls::write(file, &mut joined, durable) {
+        match calls::write(file, &mut joined, false) {
             Ok(done) => lens.iter().map(|_| Ok(done)).collect(),
             // What failed for all is tried for each that is not written.
             Err(_) => joined
                 .split(&lens)
-                .map(|mut writing| calls::write(file, &mut writing, durable))
+                .map(|mut writing| calls::write(file, &mut writing, false))
                 .collect(),
         }
     }
