@@ -319,8 +319,8 @@ fn a_request_whose_runtime_ends_fails_and_gives_its_place_back() {
     let mut cut_off = Box::pin(admission.carry(Scope::Lane(0), 0, call(&world, 0, 0), ()));
     let mut next = Box::pin(admission.carry(Scope::Lane(0), 0, call(&world, 1, 0), ()));
     // Polled in the first one, which carries it; this thread waits for it.
-    first.block_on(poll_fn(|_| Poll::Ready(assert!(poll_once(&mut cut_off).is_pending()))));
-    second.block_on(poll_fn(|_| Poll::Ready(assert!(poll_once(&mut next).is_pending()))));
+    first.block_on(async { assert!(poll_once(&mut cut_off).is_pending()) });
+    second.block_on(async { assert!(poll_once(&mut next).is_pending()) });
     drop(first);
     let Poll::Ready(Err(error)) = poll_once(&mut cut_off) else { panic!("it has ended") };
     assert!(error.to_string().contains("whether it was carried out is unknown"), "{error}");

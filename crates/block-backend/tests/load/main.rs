@@ -25,6 +25,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
+use tokio::runtime::{Builder, Runtime};
 
 const MANY: u64 = 10_000;
 
@@ -64,6 +65,11 @@ fn read(disk: &BlockBackend, n: u64, memory: &'static Memory) -> Waiting {
         memory.lock().unwrap().push_back(buf);
         Ok(None)
     })
+}
+
+/// A runtime with few threads for blocking work, because each that idles keeps some memory.
+fn few_threads() -> Runtime {
+    Builder::new_current_thread().enable_all().max_blocking_threads(4).build().unwrap()
 }
 
 /// Polls each once, in order.
