@@ -100,6 +100,11 @@ impl Script {
         self.world().answers.push_back(answer);
     }
 
+    /// Whether it takes whatever is submitted next.
+    pub(crate) fn is_willing(&self) -> bool {
+        self.world().answers.is_empty()
+    }
+
     /// So many calls have room in the submission queue.
     pub(crate) fn set_room(&self, room: usize) {
         self.world().room = room;

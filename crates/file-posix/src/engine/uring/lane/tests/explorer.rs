@@ -10,7 +10,7 @@ use super::*;
 use nix::libc::{EAGAIN, EBUSY, ECANCELED, EINTR, EINVAL, EIO};
 use std::collections::HashMap;
 
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 1000;
 const STEPS: u64 = 120;
 
 struct Rng(u64);
@@ -64,11 +64,18 @@ impl Explorer<'_> {
             7 => self.poll_any(),
             8 => self.drop_one(),
             9..12 => self.complete_one(),
-            12..14 => self.bench.drive(),
+            12..14 => self.drive(),
             14 => self.submissions(),
             _ => self.help(),
         }
         self.check();
+    }
+
+    /// Lets the driver run for as long as it has something to do.
+    fn drive(&mut self) {
+        (0..2).for_each(|_| self.bench.drive());
+        let idle = self.bench.runtime.is_none() || !self.bench.script.is_willing();
+        assert!(idle || !self.bench.lane.state().can_submit(), "what can be submitted is");
     }
 
     fn begin(&mut self) {
