@@ -54,8 +54,9 @@ impl BackendBuilder {
     /// wait in line, each with its buffers and 1 to 2 KiB, and hold nothing in the nodes below.
     ///
     /// Requests to one zone keep the order of their first polls. Zones take turns, so that one with
-    /// thousands that wait delays none of the others; a request to several zones overtakes nothing
-    /// and is not overtaken. Nothing is refused: how many wait, and how many had to, says
+    /// thousands that wait delays a request to another by one turn; a request to several zones
+    /// overtakes nothing and is not overtaken. What is in flight keeps its place until it ends,
+    /// whichever zone it is for: a device that does not answer stops all. Nothing is refused: how many wait, and how many had to, says
     /// [`BlockBackend::pressure`].
     ///
     /// With a limit a request is a task of the runtime that first polls it, so that no caller keeps
