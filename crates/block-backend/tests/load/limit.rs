@@ -130,9 +130,13 @@ async fn who_goes_away_gives_his_place_up_and_lets_others_through() {
     tokio::pin!(drain);
     assert!(timeout(SOON, &mut drain).await.is_err(), "it waits for those in line too");
     stack.go_on();
-    let (guard, _) = tokio::join!(drain, end(waiting));
-    assert_eq!(stack.disk.pressure().unwrap().in_flight, 0);
-    drop(guard.unwrap());
+    let drained = async {
+        let guard = drain.await.unwrap();
+        let now = stack.disk.pressure().unwrap();
+        assert_eq!((now.in_flight, now.waiting), (0, 0), "nothing of them is left then");
+        drop(guard);
+    };
+    tokio::join!(drained, end(waiting));
     stack.disk.close().await.unwrap();
     let closed = append(&stack.disk, 1).await.unwrap_err();
     assert!(matches!(closed.kind(), ErrorKind::Closed));
