@@ -9,7 +9,7 @@
 use std::hint::spin_loop;
 use std::num::NonZero;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer requests are slept for. To sleep and be woken takes about as long.
@@ -20,8 +20,11 @@ const FOR_WORK: Duration = Duration::from_micros(25);
 const FOR_ANSWER: Duration = Duration::from_micros(15);
 /// A request that takes longer counts as this long: one that was held up says little of the next.
 const SLOW: Duration = Duration::from_micros(40);
-/// After one try in vain so many are left out.
-const RESTS: i32 = 32;
+/// After a try in vain so many are left out, after the next one in a row twice as many, and so on.
+const RESTS: u32 = 32;
+const MOST_RESTS: u32 = 1 << 14;
+/// So often one looks before the processor is offered to others.
+const LOOKS: u32 = 32;
 /// So many requests came alone before one is taken for the only one.
 const ALONE: u32 = 8;
 /// Of so many that came alone one waits, to see whether others come meanwhile.
@@ -59,8 +62,10 @@ fn nanos(time: Duration) -> u64 {
 /// Looks for something, unless that was in vain lately.
 #[derive(Debug, Default)]
 pub(super) struct Lookout {
-    /// Below zero: so many tries are left out.
-    credit: AtomicI32,
+    /// So many tries are left out yet.
+    rests: AtomicU32,
+    /// How many the last try in vain cost.
+    last_rests: AtomicU32,
 }
 
 impl Lookout {
@@ -69,11 +74,11 @@ impl Lookout {
         if !pace.is_quick() {
             return false;
         }
-        let credit = self.credit.load(Ordering::Relaxed);
-        if credit < 0 {
-            self.credit.store(credit.saturating_add(1), Ordering::Relaxed);
+        let rests = self.rests.load(Ordering::Relaxed);
+        if rests > 0 {
+            self.rests.store(rests.saturating_sub(1), Ordering::Relaxed);
         }
-        credit >= 0
+        rests == 0
     }
 
     /// Looks for work.
@@ -88,19 +93,26 @@ impl Lookout {
         SEATS.take().is_some_and(|_seat| self.look(FOR_ANSWER, found))
     }
 
+    /// The kernel often keeps the two sides of a hand-over on one processor, even if another is
+    /// idle: offering it to others lets the other side run, and costs little where nobody wants it.
     fn look(&self, limit: Duration, found: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         loop {
-            for _ in 0..16 {
+            for _ in 0..LOOKS {
                 if found() {
+                    self.last_rests.store(0, Ordering::Relaxed);
                     return true;
                 }
                 spin_loop();
             }
             if start.elapsed() >= limit {
-                self.credit.store(RESTS.saturating_neg(), Ordering::Relaxed);
+                let last = self.last_rests.load(Ordering::Relaxed);
+                let rests = last.saturating_mul(2).clamp(RESTS, MOST_RESTS);
+                self.last_rests.store(rests, Ordering::Relaxed);
+                self.rests.store(rests, Ordering::Relaxed);
                 return false;
             }
+            std::thread::yield_now();
         }
     }
 }
