@@ -2,8 +2,8 @@
 
 use crate::commands::{
     append::AppendArgs, bench::BenchArgs, check::CheckArgs, completions::CompletionsArgs,
-    create::CreateArgs, info::InfoArgs, io::IoArgs, manage::ManageArgs, read::ReadArgs,
-    report::ReportArgs, write::WriteArgs,
+    create::CreateArgs, export::ExportArgs, info::InfoArgs, io::IoArgs, manage::ManageArgs,
+    read::ReadArgs, report::ReportArgs, write::WriteArgs,
 };
 use block_backend::block_core::parse_size;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Io(IoArgs),
     /// Measure throughput and latency
     Bench(BenchArgs),
+    /// Make an image a disk of this host or of a guest
+    Export(ExportArgs),
     /// Verify the image of an emulated zoned device, and repair it
     Check(CheckArgs),
     /// Print a script that completes zblk's command line in a shell

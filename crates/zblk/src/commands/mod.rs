@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod create;
+pub(crate) mod export;
 pub(crate) mod info;
 pub(crate) mod io;
 pub(crate) mod manage;
@@ -47,6 +48,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<ExitCode> {
         Command::Write(args) => write::run(&args, output).await,
         Command::Io(args) => return io::run(&args, output).await,
         Command::Bench(args) => bench::run(&args, output).await,
+        Command::Export(args) => export::run(&args, output).await,
         Command::Check(args) => return check::run(&args, output).await,
         Command::Completions(args) => completions::run(&args),
     };

@@ -1,0 +1,73 @@
+//! `zblk export`: what every door has in common. Each door is a module of its own.
+//!
+//! A door's command opens the image, makes the device, prints the ready line, and then serves until
+//! it is told to stop: then it takes no more requests, waits for those under way, makes everything
+//! durable and closes the image.
+
+mod stop;
+
+use crate::cli::ImageArgs;
+use crate::error::Result;
+use crate::image::Access;
+use crate::output::Output;
+use block_export::{Export, Identity};
+use clap::{Args, Subcommand};
+pub(crate) use stop::Stop;
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    door: Door,
+}
+
+/// The ways by which hosts and guests reach an image.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Door {}
+
+/// What every door takes.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    /// Refuse everything that changes data
+    #[arg(long)]
+    read_only: bool,
+
+    /// The device's serial number, up to 20 printable ASCII characters
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    serial: String,
+}
+
+pub(crate) async fn run(args: &ExportArgs, output: &Output) -> Result<()> {
+    let _ = output;
+    match args.door {}
+}
+
+impl DeviceArgs {
+    /// Opens the image, lets `serve` make a device of it, and closes the image. The first failure
+    /// counts; the image is closed whatever happens, unless a second signal says not to wait.
+    #[allow(dead_code)]
+    pub(crate) async fn with(
+        &self,
+        serve: impl AsyncFnOnce(&Export, &mut Stop) -> Result<()>,
+    ) -> Result<()> {
+        let identity = Identity::new(&self.serial, self.read_only)?;
+        // Before the image is opened: who stops the program early is heard too.
+        let mut stop = Stop::new()?;
+        let access = if self.read_only { Access::Read } else { Access::Write };
+        let backend = self.image.open(access).await?;
+        let export = match Export::new(backend.clone(), identity).await {
+            Ok(export) => export,
+            Err(error) => {
+                // The image was not changed: what is wrong with it is the news.
+                let _ = backend.close().await;
+                return Err(error.into());
+            }
+        };
+        let served = serve(&export, &mut stop).await;
+        let closed = stop.unless_told_again(export.close()).await;
+        served?;
+        Ok(closed??)
+    }
+}

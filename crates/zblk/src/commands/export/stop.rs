@@ -1,0 +1,48 @@
+//! The signals that end an export.
+
+use crate::error::{Failure, Result};
+use block_backend::ErrorKind;
+use std::future::Future;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Told to stop by SIGTERM or SIGINT: once to end in order, twice to end at once.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// From now on these signals end the export and not the process.
+    pub(crate) fn new() -> Result<Self> {
+        let on = |kind| signal(kind).map_err(|e| Failure::system("cannot watch for signals", &e));
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits until the next signal.
+    pub(crate) async fn told(&mut self) {
+        // Either stream ends only with the runtime.
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Does the work that ends an export, unless one more signal says not to wait for it.
+    pub(crate) async fn unless_told_again<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.told() => Err(Failure::of(
+                &ErrorKind::Closed,
+                "told twice to stop: ended before everything was durable; what was flushed is"
+                    .to_owned(),
+            )),
+        }
+    }
+}
