@@ -31,6 +31,7 @@ mod export;
 mod identity;
 pub mod report;
 mod request;
+mod resume;
 pub mod status;
 
 pub use characteristics::{Characteristics, Discard, WriteZeroes, ZonedCharacteristics};

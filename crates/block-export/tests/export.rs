@@ -194,3 +194,34 @@ async fn the_only_zone_of_a_device_is_managed_like_any_other() {
     assert_eq!(disk.refused(Request::Reset { offset: 0 }).await, "conventional-zone");
     disk.done(Request::ResetAll).await;
 }
+
+#[tokio::test]
+async fn a_write_that_landed_before_a_crash_is_not_refused_the_second_time() {
+    let disk = disk(geometry(), false).await;
+    let zone = 2 * ZONE;
+    let data: Vec<u8> = (0..4096_u32).map(|i| u8::try_from(i / 512).unwrap() + 1).collect();
+    let again = |offset, data: &[u8]| disk.export.write_again(offset, data.to_vec().into(), true);
+    // Never began; landed wholly; landed in part.
+    again(zone, &data).await.unwrap();
+    again(zone, &data).await.unwrap();
+    assert_eq!(disk.zone(zone).await.write_pointer, Some(zone + 4096));
+    again(zone + 2048, &[&data[2048..], &data[..]].concat()).await.unwrap();
+    assert_eq!(disk.zone(zone).await.write_pointer, Some(zone + 8192));
+    assert_eq!(disk.read(zone, 8192).await, [data.clone(), data.clone()].concat());
+    // Other data in its place, or a gap before it: refused as ever, and nothing is written.
+    let other = again(zone + 512, &[9; 512]).await.unwrap_err();
+    assert_eq!(other.kind().name(), "write-pointer-mismatch");
+    let gap = again(zone + 8192 + 512, &data).await.unwrap_err();
+    assert_eq!(gap.kind().name(), "write-pointer-mismatch");
+    assert_eq!(disk.zone(zone).await.write_pointer, Some(zone + 8192));
+    // The write that filled its zone.
+    let full = vec![7; usize::try_from(ZONE).unwrap()];
+    disk.done(Request::Write { offset: 3 * ZONE, data: full.clone().into(), fua: false }).await;
+    again(3 * ZONE, &full).await.unwrap();
+    let beyond = again(3 * ZONE, &[full, vec![7; 512]].concat()).await.unwrap_err();
+    assert_ne!(beyond.kind().name(), "io", "{beyond}");
+    assert_eq!(disk.zone(4 * ZONE).await.condition, ZoneCondition::Empty);
+    // A conventional zone takes it twice like any disk.
+    again(0, &data).await.unwrap();
+    again(0, &data).await.unwrap();
+}

@@ -5,10 +5,10 @@ use crate::config::{self, MAX_RANGES};
 use crate::features::{self, Negotiated};
 use crate::memory::{self, StableMemory};
 use crate::request::{HEADER, Header, RANGE, Range, Type};
-use block_core::{IoVec, Zone, ZonedModel};
+use block_core::{Error, IoVec, Zone, ZonedModel};
 use block_export::report;
 use block_export::status::{self, virtio_blk};
-use block_export::{Export, Identity, Reply, Request, SECTOR, ZonedCharacteristics};
+use block_export::{Export, Identity, Kind, Reply, Request, SECTOR, ZonedCharacteristics};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemory, Permissions};
 
@@ -31,6 +31,13 @@ pub struct Answer {
     pub written: u32,
     /// The status that the driver was told.
     pub status: u8,
+}
+
+/// Whether a request was perhaps carried out before.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    First,
+    Again,
 }
 
 /// A status other than OK.
@@ -69,6 +76,28 @@ impl Device {
         memory: &Arc<M>,
         chain: Chain,
     ) -> Result<Answer, Broken> {
+        self.serve_as(memory, chain, Turn::First).await
+    }
+
+    /// The same for a request that an earlier process took, perhaps carried out, and never
+    /// answered. A write that has landed is not refused; an append lands once more.
+    ///
+    /// # Errors
+    /// As for [`serve`](Self::serve).
+    pub async fn serve_again<M: StableMemory>(
+        &self,
+        memory: &Arc<M>,
+        chain: Chain,
+    ) -> Result<Answer, Broken> {
+        self.serve_as(memory, chain, Turn::Again).await
+    }
+
+    async fn serve_as<M: StableMemory>(
+        &self,
+        memory: &Arc<M>,
+        chain: Chain,
+        turn: Turn,
+    ) -> Result<Answer, Broken> {
         let Chain { head, mut readable, mut writable } = chain;
         // The status is the last byte, whatever is before it.
         let before = writable.len().checked_sub(1).ok_or(Broken::NoStatus { head })?;
@@ -79,7 +108,7 @@ impl Device {
         }
         let header = readable.split_to(HEADER).read(&**memory).map(Header::from_bytes);
         let done = match header {
-            Some(header) => self.carry_out(memory, header, readable, data).await,
+            Some(header) => self.carry_out(memory, header, readable, data, turn).await,
             None => Err(virtio_blk::IOERR),
         };
         let (status, written) = match done {
@@ -116,6 +145,7 @@ impl Device {
         header: Header,
         readable: Segments,
         writable: Segments,
+        turn: Turn,
     ) -> Result<u64, Failed> {
         let Some(kind) = header.kind else {
             return Err(virtio_blk::UNSUPP);
@@ -125,7 +155,7 @@ impl Device {
         }
         match kind {
             Type::In => self.read(memory, header, &readable, &writable).await,
-            Type::Out => self.write(memory, header, &readable, &writable).await,
+            Type::Out => self.write(memory, header, &readable, &writable, turn).await,
             Type::Flush => self.plain(Request::Flush).await,
             Type::GetId => self.identify(&**memory, &writable),
             Type::Discard | Type::WriteZeroes => self.ranges(memory, kind, readable).await,
@@ -143,11 +173,15 @@ impl Device {
     async fn ask(&self, request: Request) -> Result<Reply, Failed> {
         let kind = request.kind();
         let offset = request.range().map_or(0, |(offset, _)| offset);
-        self.0.export.serve(request).await.map_err(|error| {
-            tracing::debug!(target: "block", %error, "request of a guest failed");
-            let sequential = self.zoned().is_some_and(|zoned| zoned.is_sequential(offset));
-            status::virtio(&error, kind, sequential)
-        })
+        let done = self.0.export.serve(request).await;
+        done.map_err(|error| self.status(&error, kind, offset))
+    }
+
+    #[cold]
+    fn status(&self, error: &Error, kind: Kind, offset: u64) -> Failed {
+        tracing::debug!(target: "block", %error, "request of a guest failed");
+        let sequential = self.zoned().is_some_and(|zoned| zoned.is_sequential(offset));
+        status::virtio(error, kind, sequential)
     }
 
     async fn plain(&self, request: Request) -> Result<u64, Failed> {
@@ -192,13 +226,19 @@ impl Device {
         header: Header,
         readable: &Segments,
         writable: &Segments,
+        turn: Turn,
     ) -> Result<u64, Failed> {
         if !writable.is_empty() || !is_transfer(readable.len()) {
             return Err(virtio_blk::IOERR);
         }
         let offset = header.offset.ok_or(virtio_blk::IOERR)?;
         let data = guest_data(memory, readable)?;
-        self.plain(Request::Write { offset, data, fua: self.write_through() }).await
+        let fua = self.write_through();
+        let done = match turn {
+            Turn::First => self.0.export.serve(Request::Write { offset, data, fua }).await,
+            Turn::Again => self.0.export.write_again(offset, data, fua).await,
+        };
+        done.map(|_| 0).map_err(|error| self.status(&error, Kind::Write, offset))
     }
 
     fn identify<M: GuestMemory>(&self, memory: &M, writable: &Segments) -> Result<u64, Failed> {

@@ -93,8 +93,17 @@ pub async fn run<M: StableMemory, S: Signal, L: InFlightLog>(
 ) -> u16 {
     let Setup { queue, memory, enabled, device, kick, signal, log, unfinished } = setup;
     let in_flight = vec![false; queue.size().into()];
-    let mut ring =
-        Ring { queue, memory, signal, log, in_flight, enabled, broken: None, taken: Vec::new() };
+    let mut ring = Ring {
+        queue,
+        memory,
+        signal,
+        log,
+        in_flight,
+        enabled,
+        broken: None,
+        taken: Vec::new(),
+        again: false,
+    };
     let kick = Kick::new(kick).ok();
     if !ring.queue.is_valid(&*ring.memory) || kick.is_none() {
         ring.fail(Broken::Available);
@@ -127,16 +136,21 @@ pub async fn run<M: StableMemory, S: Signal, L: InFlightLog>(
             }
             // Who waits for the next kick must have looked for it after this one.
             let mut progress = kicked;
-            if kicked && !stopping {
+            if kicked && !stopping && !ring.again {
                 ring.take();
             }
-            kicked = false;
+            kicked = ring.again;
             progress |= !ring.taken.is_empty();
+            let again = std::mem::take(&mut ring.again);
             for chain in ring.taken.drain(..) {
                 let (device, memory) = (device.clone(), Arc::clone(&ring.memory));
                 requests.push(async move {
                     let head = chain.head;
-                    (head, device.serve(&memory, chain).await)
+                    let answer = match again {
+                        false => device.serve(&memory, chain).await,
+                        true => device.serve_again(&memory, chain).await,
+                    };
+                    (head, answer)
                 });
             }
             let mut ended = false;
@@ -173,6 +187,8 @@ struct Ring<M, S, L> {
     broken: Option<Broken>,
     /// Taken, and not yet begun.
     taken: Vec<Chain>,
+    /// Whether those were taken before, by an earlier process.
+    again: bool,
 }
 
 impl<M: StableMemory, S: Signal, L: InFlightLog> Ring<M, S, L> {
@@ -207,6 +223,7 @@ impl<M: StableMemory, S: Signal, L: InFlightLog> Ring<M, S, L> {
 
     /// Takes what an earlier process left.
     fn take_up(&mut self, unfinished: &[u16]) {
+        self.again = !unfinished.is_empty();
         for &head in unfinished {
             let chain = self.chain_at(head).and_then(|chain| self.begin(chain));
             if let Err(why) = chain {
