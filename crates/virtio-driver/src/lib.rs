@@ -1,4 +1,5 @@
 //! For tests: the driver's side of a virtio-blk queue, which does as it is told, right or wrong.
+//! And a vhost-user front end with such queues: a [`Guest`] without a machine.
 //!
 //! A [`Driver`] owns one split virtqueue and an arena in a guest's memory. [`Driver::request`] lays
 //! a well-formed request out; [`Driver::publish`] and the raw parts make any other.
@@ -12,6 +13,9 @@
     clippy::cast_possible_truncation
 )]
 
+mod guest;
+
+pub use guest::{Guest, GuestQueue, PROTOCOL_FEATURES, USER};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 pub use virtio_queue::desc::split::Descriptor;

@@ -1,0 +1,250 @@
+//! The socket, and one front end at a time.
+
+use crate::session::Session;
+use crate::worker::Worker;
+use block_core::{Error, ErrorKind, Result};
+use block_export::Export;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
+
+/// How a device is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Number of virtqueues, each with a thread of its own; 1 to [`MAX_QUEUES`](Self::MAX_QUEUES).
+    pub queues: u16,
+}
+
+impl Settings {
+    /// The most queues of a device. (The messages that start a queue number them in one byte.)
+    pub const MAX_QUEUES: u16 = 64;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { queues: 1 }
+    }
+}
+
+/// Serves an export on a Unix socket.
+///
+/// The socket's file is removed when the server is dropped, unless somebody else has put another
+/// one in its place.
+#[derive(Debug)]
+pub struct Server {
+    export: Export,
+    listener: UnixListener,
+    socket: Socket,
+    workers: Arc<[Worker]>,
+}
+
+impl Server {
+    /// Listens at `path`. The socket of a server that is gone is replaced. It wants a tokio runtime
+    /// with I/O enabled.
+    ///
+    /// # Errors
+    /// `Busy` if a server listens there, or if the path is no socket; `InvalidOption` for a number
+    /// of queues that is not possible; `Io`.
+    pub fn bind(export: Export, path: &Path, settings: Settings) -> Result<Self> {
+        if !(1..=Settings::MAX_QUEUES).contains(&settings.queues) {
+            let most = Settings::MAX_QUEUES;
+            let message = format!("{} queues: give a number from 1 to {most}", settings.queues);
+            return Err(ErrorKind::InvalidOption(message).into());
+        }
+        let workers = (0..settings.queues).map(Worker::start).collect::<Result<Vec<_>>>()?;
+        make_way(path)?;
+        let listener = UnixListener::bind(path).map_err(|error| on(path, &error))?;
+        let socket = Socket::at(path)?;
+        Ok(Self { export, listener, socket, workers: workers.into() })
+    }
+
+    /// Serves front ends, one after the other, until the future is dropped. A front end that breaks
+    /// the protocol, or that the device refuses, is left, and the next one is waited for.
+    ///
+    /// # Errors
+    /// `Io` if no connection can be taken any more.
+    ///
+    /// # Cancellation
+    /// The front end is left, and its requests under way end in the background;
+    /// [`close`](Self::close) waits for them.
+    pub async fn serve(&mut self) -> Result<()> {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(target: "block", %error, "a front end could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                }
+                Err(error) => return Err(on(self.socket.path(), &error)),
+            };
+            let stream = stream.into_std().and_then(|stream| {
+                stream.set_nonblocking(false)?;
+                Ok(stream)
+            });
+            let stream = stream.map_err(|error| on(self.socket.path(), &error))?;
+            tracing::info!(target: "block", "a front end is connected");
+            self.socket.serve(stream, &self.export, &self.workers).await?;
+            tracing::info!(target: "block", "the front end is gone");
+        }
+    }
+
+    /// Waits for all requests under way and ends the queues' threads.
+    ///
+    /// # Errors
+    /// Whatever waiting for dropped requests can meet.
+    pub async fn close(self) -> Result<()> {
+        let Self { export, listener, mut socket, workers } = self;
+        drop(listener);
+        socket.gone().await;
+        // Threads that ended would take tasks of the graph with them.
+        let settled = export.backend().settle().await;
+        // It joins the threads, which have nothing left to do.
+        drop(workers);
+        settled
+    }
+}
+
+/// The socket's file, and the connection with a front end.
+#[derive(Debug)]
+struct Socket {
+    path: PathBuf,
+    /// Device and inode.
+    id: (u64, u64),
+    connection: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// To end it.
+    stream: UnixStream,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // One that is closed already needs no end.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Socket {
+    fn at(path: &Path) -> Result<Self> {
+        let meta = std::fs::symlink_metadata(path).map_err(|error| on(path, &error))?;
+        Ok(Self { path: path.to_owned(), id: (meta.dev(), meta.ino()), connection: None })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves one front end until it goes away.
+    async fn serve(
+        &mut self,
+        stream: UnixStream,
+        export: &Export,
+        workers: &Arc<[Worker]>,
+    ) -> Result<()> {
+        let (ended, end) = oneshot::channel();
+        let control = stream.try_clone()?;
+        let (export, workers) = (export.clone(), Arc::clone(workers));
+        // Messages are read, and queues stopped, with calls that block.
+        thread::Builder::new().name("front end".to_owned()).spawn(move || {
+            talk(stream, export, workers);
+            // Who waited may have gone away.
+            let _ = ended.send(());
+        })?;
+        self.connection = Some(Connection { stream: control, ended: end });
+        self.over().await;
+        Ok(())
+    }
+
+    /// Waits until the front end is gone and its requests ended.
+    async fn over(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            // The thread ends with the connection.
+            let _ = (&mut connection.ended).await;
+        }
+        self.connection = None;
+    }
+
+    /// Leaves the front end, and waits for its requests.
+    async fn gone(&mut self) {
+        if let Some(connection) = &self.connection {
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+        self.over().await;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id);
+        if ours {
+            // One that cannot be removed is replaced by the next server.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Answers a front end's messages until it goes away or is left.
+fn talk(stream: UnixStream, export: Export, workers: Arc<[Worker]>) {
+    let session = Arc::new(Mutex::new(Session::new(export, workers)));
+    let mut handler = BackendReqHandler::from_stream(stream, session);
+    loop {
+        match handler.handle_request() {
+            Ok(()) | Err(VhostError::SocketRetry(_)) => {}
+            Err(VhostError::Disconnected) => return,
+            Err(VhostError::SocketBroken(error))
+                if error.kind() == io::ErrorKind::ConnectionReset =>
+            {
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(target: "block", %error, "the front end is left");
+                return;
+            }
+        }
+    }
+}
+
+/// Removes the socket of a server that is gone.
+fn make_way(path: &Path) -> Result<()> {
+    let busy = |message| Err(ErrorKind::Busy(message).into());
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(on(path, &error)),
+    };
+    if !kind.is_socket() {
+        return busy(format!("{} exists, and is no socket", path.display()));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| on(path, &error))
+        }
+        Err(error) => Err(on(path, &error)),
+        Ok(_) => busy(format!("another server listens at {}", path.display())),
+    }
+}
+
+/// Whether taking a connection may work the next time.
+fn is_passing(error: &io::Error) -> bool {
+    use nix::libc::{ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(ECONNABORTED | EMFILE | ENFILE | ENOMEM | ENOBUFS))
+}
+
+fn on(path: &Path, error: &io::Error) -> Error {
+    let number = error.raw_os_error();
+    let text = format!("the socket {}: {error}", path.display());
+    tracing::debug!(target: "block", number, "{text}");
+    ErrorKind::Io(io::Error::new(error.kind(), text)).into()
+}
