@@ -5,7 +5,7 @@ use crate::config::{self, MAX_RANGES};
 use crate::features::{self, Negotiated};
 use crate::memory::{self, StableMemory};
 use crate::request::{HEADER, Header, RANGE, Range, Type};
-use block_core::{Error, IoVec, Zone, ZonedModel};
+use block_core::{Error, IoVec, Zone, ZoneCondition, ZonedModel};
 use block_export::report;
 use block_export::status::{self, virtio_blk};
 use block_export::{Export, Identity, Kind, Reply, Request, SECTOR, ZonedCharacteristics};
@@ -162,7 +162,7 @@ impl Device {
             Type::ZoneAppend => self.append(memory, header, &readable, &writable).await,
             Type::ZoneReport => self.report(memory, header, writable).await,
             Type::ZoneOpen => self.manage(header, |offset| Request::Open { offset }).await,
-            Type::ZoneClose => self.manage(header, |offset| Request::Close { offset }).await,
+            Type::ZoneClose => self.close(header).await,
             Type::ZoneFinish => self.manage(header, |offset| Request::Finish { offset }).await,
             Type::ZoneReset => self.manage(header, |offset| Request::Reset { offset }).await,
             Type::ZoneResetAll => self.plain(Request::ResetAll).await,
@@ -296,6 +296,23 @@ impl Device {
     ) -> Result<u64, Failed> {
         let offset = header.offset.ok_or(virtio_blk::ZONE_INVALID_CMD)?;
         self.plain(request(offset)).await
+    }
+
+    /// A full zone cannot become a closed one, and the driver is told so; the zones below leave it as
+    /// it is without a word. An empty zone, which is what closing one without data gives, stays.
+    async fn close(&self, header: Header) -> Result<u64, Failed> {
+        let offset = header.offset.ok_or(virtio_blk::ZONE_INVALID_CMD)?;
+        let before = self.ask(Request::ReportZones { offset, max_zones: 1 }).await?;
+        let is_full = matches!(
+            before,
+            Reply::Zones(zones) if zones.first().is_some_and(|zone| {
+                zone.condition == ZoneCondition::Full
+            })
+        );
+        if is_full {
+            return Err(virtio_blk::ZONE_INVALID_CMD);
+        }
+        self.plain(Request::Close { offset }).await
     }
 
     /// The position goes into the first 8 bytes, the status into the last one: so it is in the
