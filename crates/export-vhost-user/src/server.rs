@@ -50,8 +50,8 @@ impl Server {
     /// with I/O enabled.
     ///
     /// # Errors
-    /// `Busy` if a server listens there, or if the path is no socket; `InvalidOption` for a number
-    /// of queues that is not possible; `Io`.
+    /// `Busy` if a server listens there; `InvalidOption` if the path exists and is no socket, or for
+    /// a number of queues that is not possible; `Io`.
     pub fn bind(export: Export, path: &Path, settings: Settings) -> Result<Self> {
         if !(1..=Settings::MAX_QUEUES).contains(&settings.queues) {
             let most = Settings::MAX_QUEUES;
@@ -225,7 +225,8 @@ fn make_way(path: &Path) -> Result<()> {
         Err(error) => return Err(on(path, &error)),
     };
     if !kind.is_socket() {
-        return busy(format!("{} exists, and is no socket", path.display()));
+        let message = format!("{} exists, and is no socket: give another path", path.display());
+        return Err(ErrorKind::InvalidOption(message).into());
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

@@ -5,6 +5,7 @@
 //! durable and closes the image.
 
 mod stop;
+mod vhost_user;
 
 use crate::cli::ImageArgs;
 use crate::error::Result;
@@ -22,7 +23,13 @@ pub(crate) struct ExportArgs {
 
 /// The ways by which hosts and guests reach an image.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Door {}
+pub(crate) enum Door {
+    /// Serve a virtual machine over a Unix socket
+    ///
+    /// The machine gets a virtio-blk disk, with zones if the image has some. Its VMM connects to
+    /// the socket, and may go and come back.
+    VhostUser(vhost_user::VhostUserArgs),
+}
 
 /// What every door takes.
 #[derive(Debug, Args)]
@@ -40,14 +47,14 @@ pub(crate) struct DeviceArgs {
 }
 
 pub(crate) async fn run(args: &ExportArgs, output: &Output) -> Result<()> {
-    let _ = output;
-    match args.door {}
+    match &args.door {
+        Door::VhostUser(args) => vhost_user::run(args, output).await,
+    }
 }
 
 impl DeviceArgs {
     /// Opens the image, lets `serve` make a device of it, and closes the image. The first failure
     /// counts; the image is closed whatever happens, unless a second signal says not to wait.
-    #[allow(dead_code)]
     pub(crate) async fn with(
         &self,
         serve: impl AsyncFnOnce(&Export, &mut Stop) -> Result<()>,
