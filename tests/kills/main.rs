@@ -19,6 +19,7 @@
 )]
 
 mod create;
+mod export;
 mod io;
 mod model;
 mod process;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("zblk io is killed", 100, io::kill),
         trial("the record store is killed", 100, writers::kill),
+        trial("zblk export vhost-user is killed", 40, export::kill),
         trial("zblk create is killed", 20, create::kill),
         trial("zblk check --repair is killed", 20, repair::kill),
     ];

@@ -20,6 +20,9 @@ use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 pub struct Settings {
     /// Number of virtqueues, each with a thread of its own; 1 to [`MAX_QUEUES`](Self::MAX_QUEUES).
     pub queues: u16,
+    /// Make every write durable before it is answered, and offer the driver no flush: then even a
+    /// guest that lives on when the server is killed finds all that it was answered.
+    pub write_through: bool,
 }
 
 impl Settings {
@@ -29,7 +32,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { queues: 1 }
+        Self { queues: 1, write_through: false }
     }
 }
 
@@ -43,6 +46,7 @@ pub struct Server {
     listener: UnixListener,
     socket: Socket,
     workers: Arc<[Worker]>,
+    write_through: bool,
 }
 
 impl Server {
@@ -62,7 +66,8 @@ impl Server {
         make_way(path)?;
         let listener = UnixListener::bind(path).map_err(|error| on(path, &error))?;
         let socket = Socket::at(path)?;
-        Ok(Self { export, listener, socket, workers: workers.into() })
+        let write_through = settings.write_through;
+        Ok(Self { export, listener, socket, workers: workers.into(), write_through })
     }
 
     /// Serves front ends, one after the other, until the future is dropped. A front end that breaks
@@ -91,7 +96,9 @@ impl Server {
             });
             let stream = stream.map_err(|error| on(self.socket.path(), &error))?;
             tracing::info!(target: "block", "a front end is connected");
-            self.socket.serve(stream, &self.export, &self.workers).await?;
+            let session =
+                Session::new(self.export.clone(), Arc::clone(&self.workers), self.write_through);
+            self.socket.serve(stream, session).await?;
             tracing::info!(target: "block", "the front end is gone");
         }
     }
@@ -101,7 +108,7 @@ impl Server {
     /// # Errors
     /// Whatever waiting for dropped requests can meet.
     pub async fn close(self) -> Result<()> {
-        let Self { export, listener, mut socket, workers } = self;
+        let Self { export, listener, mut socket, workers, .. } = self;
         drop(listener);
         socket.gone().await;
         // Threads that ended would take tasks of the graph with them.
@@ -146,18 +153,12 @@ impl Socket {
     }
 
     /// Serves one front end until it goes away.
-    async fn serve(
-        &mut self,
-        stream: UnixStream,
-        export: &Export,
-        workers: &Arc<[Worker]>,
-    ) -> Result<()> {
+    async fn serve(&mut self, stream: UnixStream, session: Session) -> Result<()> {
         let (ended, end) = oneshot::channel();
         let control = stream.try_clone()?;
-        let (export, workers) = (export.clone(), Arc::clone(workers));
         // Messages are read, and queues stopped, with calls that block.
         thread::Builder::new().name("front end".to_owned()).spawn(move || {
-            talk(stream, export, workers);
+            talk(stream, session);
             // Who waited may have gone away.
             let _ = ended.send(());
         })?;
@@ -196,9 +197,8 @@ impl Drop for Socket {
 }
 
 /// Answers a front end's messages until it goes away or is left.
-fn talk(stream: UnixStream, export: Export, workers: Arc<[Worker]>) {
-    let session = Arc::new(Mutex::new(Session::new(export, workers)));
-    let mut handler = BackendReqHandler::from_stream(stream, session);
+fn talk(stream: UnixStream, session: Session) {
+    let mut handler = BackendReqHandler::from_stream(stream, Arc::new(Mutex::new(session)));
     loop {
         match handler.handle_request() {
             Ok(()) | Err(VhostError::SocketRetry(_)) => {}

@@ -30,6 +30,7 @@ pub(crate) struct Session {
     /// Whether the driver made its choice, and did not choose `VIRTIO_BLK_F_ZONED`.
     without_zones: bool,
     protocol_features: bool,
+    write_through: bool,
 }
 
 const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
@@ -38,7 +39,7 @@ const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
 const MAX_CONFIG: usize = 256;
 
 impl Session {
-    pub(crate) fn new(export: Export, workers: Arc<[Worker]>) -> Self {
+    pub(crate) fn new(export: Export, workers: Arc<[Worker]>, write_through: bool) -> Self {
         let rings = workers.iter().map(|_| Ring::default()).collect();
         Self {
             export,
@@ -49,11 +50,13 @@ impl Session {
             device: None,
             without_zones: false,
             protocol_features: false,
+            write_through,
         }
     }
 
     fn offered(&self) -> u64 {
-        features::offered(self.export.characteristics()) | PROTOCOL_FEATURES
+        let all = features::offered(self.export.characteristics()) | PROTOCOL_FEATURES;
+        if self.write_through { all & !features::FLUSH } else { all }
     }
 
     fn queues(&self) -> u16 {

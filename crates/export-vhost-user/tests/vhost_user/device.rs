@@ -79,7 +79,7 @@ impl Served {
                 assert!(identity.is_err());
                 let identity = Identity::new("a serial number of 2", read_only).unwrap();
                 let export = Export::new(backend, identity).await.unwrap();
-                let settings = Settings { queues };
+                let settings = Settings { queues, ..Settings::default() };
                 let mut server = Server::bind(export.clone(), &socket, settings).unwrap();
                 ready.send(export.clone()).unwrap();
                 tokio::select! {

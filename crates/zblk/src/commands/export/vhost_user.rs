@@ -31,6 +31,11 @@ pub(crate) struct VhostUserArgs {
     #[arg(long, value_name = "Q", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(Settings::MAX_QUEUES)))]
     queues: u16,
+
+    /// Make every write durable before it is answered; for a guest that shall live on when this
+    /// program is killed
+    #[arg(long)]
+    write_through: bool,
 }
 
 #[derive(Serialize)]
@@ -51,7 +56,7 @@ async fn serve(
     stop: &mut Stop,
     output: &Output,
 ) -> Result<()> {
-    let settings = Settings { queues: args.queues };
+    let settings = Settings { queues: args.queues, write_through: args.write_through };
     let mut server = Server::bind(export.clone(), &args.socket, settings)?;
     let socket = args.socket.to_string_lossy();
     let ready =
