@@ -208,8 +208,10 @@ fn talk(stream: UnixStream, session: Session) {
             {
                 return;
             }
+            // A refusal was told where it was made.
+            Err(VhostError::FeatureMismatch) => return,
             Err(error) => {
-                tracing::warn!(target: "block", %error, "the front end is left");
+                tracing::warn!(target: "block", "the front end is left: {error}");
                 return;
             }
         }
