@@ -11,6 +11,7 @@
 //! | `shell` | lines of the io shell | every failure says something, and no line breaks the zones |
 //! | `requests` | requests, flushes, restarts and crashes | each answer, each zone and each byte is that of a naive model |
 //! | `report` | a zone report as a hostile device gives it | a typed error, or zones that are possible |
+//! | `virtio` | virtqueues as a hostile guest lays them out | an answer to each request, or a dead queue; the device obeys the rules of zones and serves on |
 #![forbid(unsafe_code)]
 // A panic is what a fuzzer reports.
 #![allow(
@@ -27,6 +28,7 @@ pub mod options;
 pub mod report;
 pub mod requests;
 pub mod shell;
+pub mod virtio;
 mod world;
 
 /// A fuzz target.
@@ -41,10 +43,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "image", run: image::run, outcomes: image::OUTCOMES },
     Target { name: "options", run: options::run, outcomes: options::OUTCOMES },
     Target { name: "report", run: report::run, outcomes: report::OUTCOMES },
     Target { name: "requests", run: requests::run, outcomes: requests::OUTCOMES },
     Target { name: "shell", run: shell::run, outcomes: shell::OUTCOMES },
+    Target { name: "virtio", run: virtio::run, outcomes: virtio::OUTCOMES },
 ];

@@ -100,6 +100,11 @@ fn shell() {
 }
 
 #[test]
+fn virtio() {
+    replay("virtio", 600);
+}
+
+#[test]
 fn every_target_is_replayed_and_has_a_program() {
     for target in TARGETS {
         let program = format!("../../fuzz/fuzz_targets/{}.rs", target.name);
