@@ -249,6 +249,8 @@ impl<M: StableMemory, S: Signal, L: InFlightLog> Ring<M, S, L> {
     fn try_take(&mut self) -> Result<(), Broken> {
         let memory = Arc::clone(&self.memory);
         let lost = |_| Broken::Available;
+        // Whether the last look at the index, after nothing was found, found something.
+        let mut promised = false;
         loop {
             self.queue.disable_notification(&*memory).map_err(lost)?;
             let available = self.queue.iter(&*memory).map_err(lost)?;
@@ -259,10 +261,11 @@ impl<M: StableMemory, S: Signal, L: InFlightLog> Ring<M, S, L> {
             if !self.queue.enable_notification(&*memory).map_err(lost)? {
                 return Ok(());
             }
-            if heads.is_empty() {
+            if heads.is_empty() && promised {
                 // There is something, and it cannot be read.
                 return Err(Broken::Available);
             }
+            promised = true;
         }
     }
 

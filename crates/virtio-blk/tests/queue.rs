@@ -356,3 +356,27 @@ async fn a_driver_without_flush_has_every_write_durable() {
     let mut bench = bench(shape).await;
     assert_eq!(bench.ask(1, 2 * SECTORS, &[7; 512], 0).await.status, 0);
 }
+
+/// The driver makes the next request available at any moment of the device's look at the rings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_comes_while_the_device_looks_is_no_lie() {
+    let mut bench = bench(Shape { event_idx: true, ..Shape::default() }).await;
+    let told = bench.told.clone();
+    let driver = std::thread::spawn(move || {
+        for _ in 0..1_500 {
+            bench.driver.rewind();
+            bench.driver.request(4, 0, &[], 0);
+            bench.kick.write(1).unwrap();
+            while bench.driver.take_used().is_none() {
+                if let Some(why) = *bench.told.broken.lock().unwrap() {
+                    panic!("{why}");
+                }
+                std::thread::yield_now();
+            }
+        }
+        bench
+    });
+    let bench = tokio::task::spawn_blocking(|| driver.join().unwrap()).await.unwrap();
+    assert_eq!(*told.broken.lock().unwrap(), None);
+    assert_eq!(bench.stop().await, 1_500);
+}
