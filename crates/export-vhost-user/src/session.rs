@@ -29,7 +29,6 @@ pub(crate) struct Session {
     device: Option<Device>,
     /// Whether the driver made its choice, and did not choose `VIRTIO_BLK_F_ZONED`.
     without_zones: bool,
-    protocol_features: bool,
     write_through: bool,
 }
 
@@ -49,7 +48,6 @@ impl Session {
             records: None,
             device: None,
             without_zones: false,
-            protocol_features: false,
             write_through,
         }
     }
@@ -155,9 +153,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.rings.iter().any(Ring::is_running) {
             return unsupported("features cannot change while a queue runs");
         }
-        self.protocol_features = accepted & PROTOCOL_FEATURES != 0;
         // Without that bit, queues are on from the start.
-        if !self.protocol_features {
+        if accepted & PROTOCOL_FEATURES == 0 {
             self.rings.iter_mut().for_each(|ring| ring.enable(true));
         }
         if accepted == PROTOCOL_FEATURES {
