@@ -1,0 +1,274 @@
+//! How a queue's thread sleeps.
+//!
+//! Its runtime calls [`before_park`] when no task can run. In one system call, this hands the
+//! outcomes of requests to the kernel and waits for the next requests. The runtime's own reactor,
+//! an epoll descriptor, is watched from the same ring, so that whatever else the thread's tasks
+//! wait for (a file's ring, threads of the blocking pool) wakes it too.
+//!
+//! Each return from the wait wakes the task that serves, so that the runtime does not sleep in its
+//! own reactor, where a request could not wake it: it looks there for events without waiting, lets
+//! the tasks run and comes back.
+
+use crate::mailbox::Mailbox;
+use crate::request::{Descriptor, Outcome};
+use crate::sys;
+use io_uring::cqueue;
+use io_uring::types::{SubmitArgs, Timespec};
+use libublk::io::{
+    BufDesc, BufDescList, UblkDev, UblkIOCtx, UblkQueue, with_task_io_ring, with_task_io_ring_mut,
+};
+use libublk::sys::{UBLK_IO_RES_ABORT, UBLK_IO_RES_OK};
+use libublk::uring_async::ublk_reap_io_events_with_update_queue;
+use libublk::{UblkError, UblkIORes, UblkUringData, ublk_init_task_ring};
+use nix::libc;
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+self_cell::self_cell!(
+    /// A queue, with the device that it borrows.
+    struct Queue {
+        owner: Arc<UblkDev>,
+        #[covariant]
+        dependent: UblkQueue,
+    }
+);
+
+/// Marks the completion that tells of the reactor.
+const REACTOR: u64 = UblkUringData::Target as u64;
+
+/// Timers of the runtime are late by no more than this while requests are in flight. Nothing in
+/// this repository uses one.
+const TIMERS: Duration = Duration::from_millis(10);
+
+thread_local! {
+    static PARK: RefCell<Option<Park>> = const { RefCell::new(None) };
+}
+
+/// For the runtime of a queue's thread, see
+/// [`on_thread_park`](tokio::runtime::Builder::on_thread_park).
+pub(crate) fn before_park() {
+    PARK.with_borrow_mut(|park| {
+        if let Some(park) = park {
+            park.wait();
+        }
+    });
+}
+
+/// Takes the place that [`Park::settle_in`] gave it, so that the thread lets go of the device.
+pub(crate) fn leave() {
+    drop(PARK.take());
+}
+
+/// The queue as its thread's place to sleep.
+pub(crate) struct Park {
+    queue: Queue,
+    mailbox: Arc<Mailbox>,
+    reactor: RawFd,
+    /// The ring watches the reactor.
+    watching: bool,
+    /// Tags that the kernel holds, to send a request with.
+    with_kernel: u32,
+    aborted: bool,
+    tags: Vec<u16>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Park {
+    /// Offers the kernel all tags of a queue. From then on the runtime must be driven.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn settle_in(
+        number: u16,
+        device: Arc<UblkDev>,
+        mailbox: Arc<Mailbox>,
+        runtime: &Runtime,
+    ) -> io::Result<()> {
+        let reactor = reactor_of(runtime)?;
+        let depth = u32::from(device.dev_info.queue_depth);
+        make_ring(depth).map_err(crate::error::to_io)?;
+        let queue = Queue::try_new(device, |device| {
+            let queue = UblkQueue::new(number, device)?;
+            queue.submit_fetch_commands_unified(BufDescList::Slices(None))
+        });
+        let queue = queue.map_err(crate::error::to_io)?;
+        let mut park = Self {
+            queue,
+            mailbox,
+            reactor,
+            watching: false,
+            with_kernel: depth,
+            aborted: false,
+            tags: Vec::new(),
+            outcomes: Vec::new(),
+        };
+        with_task_io_ring(|ring| ring.submit())?;
+        park.reap();
+        if let Some(end) = park.mailbox.take_end() {
+            end?;
+        }
+        PARK.set(Some(park));
+        Ok(())
+    }
+
+    fn wait(&mut self) {
+        if self.mailbox.has_ended() {
+            return;
+        }
+        self.commit();
+        let queue = self.queue.borrow_dependent();
+        let busy = u32::try_from(queue.get_depth()).unwrap_or_default() > self.with_kernel;
+        let waited = with_task_io_ring_mut(|ring| {
+            if !self.watching {
+                self.watching = sys::push_poll(ring, self.reactor, REACTOR).is_ok();
+            }
+            // A full queue is emptied by this call, and the reactor watched in the next.
+            if busy || !self.watching {
+                let limit = Timespec::from(TIMERS);
+                ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&limit))
+            } else {
+                ring.submit_and_wait(1)
+            }
+        });
+        let passing = [libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY];
+        match waited {
+            Err(e) if e.raw_os_error().is_none_or(|e| !passing.contains(&e)) => {
+                self.mailbox.end(Err(e));
+            }
+            _ => self.reap(),
+        }
+    }
+
+    /// Queues the outcomes for the kernel.
+    fn commit(&mut self) {
+        self.mailbox.outcomes(&mut self.outcomes);
+        let queue = self.queue.borrow_dependent();
+        for outcome in self.outcomes.drain(..) {
+            let place = match outcome.landed {
+                Some(sector) => BufDesc::ZonedAppendLba(sector),
+                None => BufDesc::Slice(&[]),
+            };
+            let result = Ok(UblkIORes::Result(outcome.result));
+            match queue.complete_io_cmd_unified(outcome.tag, place, result) {
+                // A queue that is being stopped takes no more.
+                Ok(()) if self.aborted => {}
+                Ok(()) => self.with_kernel = self.with_kernel.saturating_add(1),
+                Err(e) => self.mailbox.end(Err(crate::error::to_io(e))),
+            }
+        }
+    }
+
+    /// Brings what the kernel sent, and wakes the task.
+    fn reap(&mut self) {
+        let queue = self.queue.borrow_dependent();
+        let mut failed = None;
+        let each = |cqe: &cqueue::Entry| {
+            if cqe.user_data() == REACTOR {
+                self.watching = false;
+                return;
+            }
+            self.with_kernel = self.with_kernel.saturating_sub(1);
+            match cqe.result() {
+                UBLK_IO_RES_ABORT => self.aborted = true,
+                OK => {
+                    let tag = UblkIOCtx::user_data_to_tag(cqe.user_data());
+                    self.tags.extend(u16::try_from(tag));
+                }
+                error => failed = Some(io::Error::from_raw_os_error(error.saturating_neg())),
+            }
+        };
+        let reaped = ublk_reap_io_events_with_update_queue(queue, false, None, each);
+        let requests = self.tags.drain(..).map(|tag| (tag, Descriptor::of(queue.get_iod(tag))));
+        self.mailbox.bring(requests);
+        if let Some(error) = reaped.err().map(crate::error::to_io).or(failed) {
+            self.mailbox.end(Err(error));
+        } else if self.aborted && self.with_kernel == 0 {
+            self.mailbox.end(Ok(()));
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_wrap, reason = "it is 0")]
+const OK: i32 = UBLK_IO_RES_OK as i32;
+
+/// This thread's ring, which libublk then uses. Requests are taken from the kernel in the call that
+/// waits for them, and interrupt nothing before (`DEFER_TASKRUN`, Linux 6.1).
+fn make_ring(depth: u32) -> Result<(), UblkError> {
+    ublk_init_task_ring(|place| {
+        let entries = depth.saturating_add(1).next_power_of_two();
+        let ring = io_uring::IoUring::builder()
+            .setup_cqsize(entries.saturating_mul(2))
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .build(entries)?;
+        // A thread makes one queue only.
+        place.set(RefCell::new(ring)).map_err(|_| UblkError::OtherError(-libc::EEXIST))
+    })
+}
+
+/// The epoll descriptor of a runtime: the one that watches what the runtime was just told to.
+/// The runtime does not tell it, but the kernel does (proc_pid_fdinfo(5)).
+fn reactor_of(runtime: &Runtime) -> io::Result<RawFd> {
+    let _context = runtime.enter();
+    let (watched, _other_end) = UnixStream::pair()?;
+    let target = watched.as_raw_fd().to_string();
+    for entry in fs::read_dir("/proc/self/fdinfo")? {
+        let entry = entry?;
+        // Descriptors of other threads come and go meanwhile.
+        let Ok(info) = fs::read_to_string(entry.path()) else { continue };
+        let watches = |line: &str| {
+            line.strip_prefix("tfd:").and_then(|rest| rest.split_whitespace().next())
+                == Some(target.as_str())
+        };
+        if info.lines().any(watches)
+            && let Ok(fd) = entry.file_name().to_string_lossy().parse()
+        {
+            return Ok(fd);
+        }
+    }
+    Err(io::Error::other("the runtime's epoll descriptor is not in /proc/self/fdinfo"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::BorrowedFd;
+    use tokio::runtime::Builder;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_runtimes_reactor_is_found_and_tells_of_threads() {
+        let (a, b) = (runtime(), runtime());
+        let reactor = reactor_of(&a).unwrap();
+        assert_ne!(reactor, reactor_of(&b).unwrap());
+        assert_eq!(reactor, reactor_of(&a).unwrap());
+        // SAFETY would be claimed if this were not a test: `a` keeps it open.
+        #[allow(unsafe_code)]
+        let fd = unsafe { BorrowedFd::borrow_raw(reactor) };
+        let readable = |limit| {
+            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+            poll(&mut fds, limit).unwrap() == 1
+        };
+        // Once round, so that what making the runtime left is gone.
+        a.block_on(async { tokio::task::yield_now().await });
+        assert!(!readable(PollTimeout::ZERO));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let task = a.spawn_blocking(move || held.recv());
+        let waiting = a.spawn(task);
+        a.block_on(async { tokio::task::yield_now().await });
+        a.block_on(async { tokio::task::yield_now().await });
+        release.send(()).unwrap();
+        assert!(readable(PollTimeout::from(10_000_u16)), "the thread's end wakes the reactor");
+        a.block_on(waiting).unwrap().unwrap().unwrap();
+    }
+}
