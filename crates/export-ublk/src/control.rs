@@ -81,7 +81,7 @@ fn add(settings: Settings, flags: u64, max_request: u32, params: &ublk_params) -
     let number = i32::try_from(id).map_err(|_| ErrorKind::InvalidOption(format!("id {id}")))?;
     let patience = Instant::now();
     loop {
-        if let Some(added) = take_over(id, number, settings, flags, params, patience)? {
+        if let Some(added) = take_over(id, number, flags, params, patience)? {
             return Ok(added);
         }
         match add_new(number, settings, flags, max_request) {
@@ -149,13 +149,12 @@ fn is_alive(pid: i32) -> bool {
 fn take_over(
     id: u32,
     number: i32,
-    settings: Settings,
     flags: u64,
     params: &ublk_params,
     patience: Instant,
 ) -> Result<Option<Added>> {
     loop {
-        if !Path::new(&format!("/dev/ublkc{id}")).exists() {
+        if !exists(id) {
             return Ok(None);
         }
         // It may be gone by now.
@@ -178,7 +177,7 @@ fn take_over(
             }
             Found::Dying => thread::sleep(PAUSE),
             Found::Waiting => {
-                return recover(id, number, &control, settings, flags, params).map(Some);
+                return recover(id, number, &control, flags, params).map(Some);
             }
         }
     }
@@ -188,7 +187,6 @@ fn recover(
     id: u32,
     number: i32,
     found: &UblkCtrl,
-    _settings: Settings,
     flags: u64,
     params: &ublk_params,
 ) -> Result<Added> {
@@ -198,7 +196,7 @@ fn recover(
     if let Some(what) = difference(&there, params, info.flags, flags) {
         let message = format!(
             "/dev/ublkb{id} waits to be recovered, but it is another device than this image: its \
-             {what}; export the image that it was made of, or choose another id"
+             {what}; export the image that it was made of, remove it, or choose another id"
         );
         return Err(ErrorKind::Busy(message).into());
     }
@@ -248,6 +246,28 @@ fn difference(
                     differ("largest append in sectors", a.into(), b.into())
                 })
         })
+}
+
+/// Deletes a device that has no server.
+pub(crate) fn remove(id: u32) -> Result<()> {
+    let _ = SigSet::all().thread_block();
+    let number = i32::try_from(id).map_err(|_| ErrorKind::InvalidOption(format!("id {id}")))?;
+    let doing = format!("removing /dev/ublkb{id}");
+    if !exists(id) {
+        return Err(failed(&doing, &io::ErrorKind::NotFound.into()));
+    }
+    let control = UblkCtrl::new_simple(number).map_err(|e| ublk_failed(&doing, e))?;
+    if let Found::InUse(pid) = Found::judge(&control.dev_info(), is_alive) {
+        let message = format!("/dev/ublkb{id} is served by process {pid}: stop that instead");
+        return Err(ErrorKind::Busy(message).into());
+    }
+    control.kill_dev().map_err(|e| ublk_failed(&doing, e))?;
+    control.del_dev_async().or_else(|_| control.del_dev()).map_err(|e| ublk_failed(&doing, e))?;
+    Ok(())
+}
+
+fn exists(id: u32) -> bool {
+    Path::new(&format!("/dev/ublkc{id}")).exists()
 }
 
 /// Deletes a device without waiting for those who hold it open, where the kernel can (Linux 6.9).

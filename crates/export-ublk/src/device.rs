@@ -113,6 +113,21 @@ impl Device {
     }
 }
 
+/// Removes a device that has no server: one that waits to be recovered and never will be, or what
+/// is left of one. All requests that wait for it fail.
+///
+/// If the future is dropped, the device is removed all the same.
+///
+/// # Errors
+/// `Busy` if a server has it; `Io` if there is none, and whatever else the kernel says.
+pub async fn remove(id: u32) -> Result<()> {
+    let (tell, told) = oneshot::channel();
+    let work = move || drop(tell.send(control::remove(id)));
+    let thread = thread::Builder::new().name("zblk-ublk".to_owned()).spawn(work);
+    thread.map_err(|e| crate::error::failed("starting a thread", &e))?;
+    told.await.unwrap_or_else(|_| Err(lost()))
+}
+
 impl Drop for Device {
     fn drop(&mut self) {
         let _ = self.events.send(Event::Stop);

@@ -29,6 +29,6 @@ mod request;
 mod settings;
 mod sys;
 
-pub use device::Device;
+pub use device::{Device, remove};
 pub use host::check_host;
 pub use settings::Settings;
