@@ -305,6 +305,7 @@ impl Life {
         };
         let device = UblkDev::new(added.control.get_name(), describe, &added.control);
         let device = Arc::new(device.map_err(|e| ublk_failed("opening the new device", e))?);
+        let recovered = added.recovered;
         let mut life = Self {
             added,
             device: Some(Arc::clone(&device)),
@@ -317,7 +318,7 @@ impl Life {
             let (device, export, events) = (Arc::clone(&device), export.clone(), events.clone());
             let work = move || {
                 let tell = |news| drop(events.send(Event::Queue(number, news)));
-                queue::run(number, device, export, tell);
+                queue::run(number, device, recovered, export, tell);
             };
             let name = format!("zblk-ublk-q{number}");
             match thread::Builder::new().name(name).spawn(work) {

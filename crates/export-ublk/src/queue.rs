@@ -25,13 +25,19 @@ pub(crate) enum News {
 }
 
 /// Serves a queue until the device is stopped.
-pub(crate) fn run(number: u16, device: Arc<UblkDev>, export: Export, tell: impl Fn(News)) {
+pub(crate) fn run(
+    number: u16,
+    device: Arc<UblkDev>,
+    recovered: bool,
+    export: Export,
+    tell: impl Fn(News),
+) {
     let thread = prepare_thread();
     let mailbox = Arc::new(Mailbox::default());
     let served = start_runtime().and_then(|runtime| {
         Park::settle_in(number, Arc::clone(&device), Arc::clone(&mailbox), &runtime)?;
         tell(News::Ready(thread));
-        let server = Server::new(export, device, number);
+        let server = Server::new(export, device, number, recovered);
         let task = runtime.spawn(serve(Arc::clone(&mailbox), server));
         let task_ended = runtime.block_on(task).map_err(io::Error::other);
         park::leave();

@@ -8,6 +8,7 @@ use libublk::sys;
 use nix::sys::uio::{pread, pwrite};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the kernel asks for: `struct ublksrv_io_desc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +100,34 @@ fn work(desc: Descriptor) -> Option<Work> {
 pub(crate) struct Server {
     export: Export,
     data: Data,
+    uncertain: Arc<Uncertain>,
+}
+
+/// How many of the next writes may have happened already: an earlier server took them, and died.
+#[derive(Debug)]
+pub(crate) struct Uncertain(AtomicU32);
+
+impl Uncertain {
+    /// None for a new device. The requests that a recovered one waits with come first, but in no
+    /// known order and under other tags: no more than the kernel's scheduler holds, which is twice
+    /// what a queue does.
+    pub(crate) fn of(device: &UblkDev, recovered: bool) -> Self {
+        let held = u32::from(device.dev_info.queue_depth).saturating_mul(2);
+        Self(AtomicU32::new(if recovered { held } else { 0 }))
+    }
+
+    fn take(&self) -> bool {
+        // Only the queue's own thread counts it down.
+        let left = self.0.load(Ordering::Relaxed);
+        self.0.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
+    }
 }
 
 impl Server {
-    pub(crate) fn new(export: Export, device: Arc<UblkDev>, queue: u16) -> Self {
-        Self { export, data: Data { device, queue } }
+    pub(crate) fn new(export: Export, device: Arc<UblkDev>, queue: u16, recovered: bool) -> Self {
+        let uncertain = Arc::new(Uncertain::of(&device, recovered));
+        Self { export, data: Data { device, queue }, uncertain }
     }
 
     /// Does what the kernel asks for.
@@ -133,7 +157,11 @@ impl Server {
             }
             Work::Write { offset, len, fua } => {
                 let data = self.take(tag, len)?.into();
-                self.export.serve(Request::Write { offset, data, fua }).await?;
+                if self.uncertain.take() {
+                    self.export.write_again(offset, data, fua).await?;
+                } else {
+                    self.export.serve(Request::Write { offset, data, fua }).await?;
+                }
                 Ok((count(len), None))
             }
             Work::Append { zone_offset, len, fua } => {
@@ -315,6 +343,15 @@ mod tests {
         assert!(work(desc(99, 0)).is_none());
         assert!(work(desc(sys::UBLK_IO_OP_WRITE_SAME, 0)).is_none());
         assert!(work(desc(sys::UBLK_IO_OP_READ, u64::MAX / 4)).is_none());
+    }
+
+    #[test]
+    fn only_what_a_dead_server_may_have_done_is_uncertain() {
+        let left = Uncertain(AtomicU32::new(2));
+        assert_eq!(
+            [left.take(), left.take(), left.take(), left.take()],
+            [true, true, false, false]
+        );
     }
 
     #[test]

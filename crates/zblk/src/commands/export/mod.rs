@@ -6,6 +6,8 @@
 
 mod stop;
 mod vhost_user;
+#[cfg(feature = "ublk")]
+mod ublk;
 
 use crate::cli::ImageArgs;
 use crate::error::Result;
@@ -29,6 +31,12 @@ pub(crate) enum Door {
     /// The machine gets a virtio-blk disk, with zones if the image has some. Its VMM connects to
     /// the socket, and may go and come back.
     VhostUser(vhost_user::VhostUserArgs),
+    /// Make an image a block device of this machine, /dev/ublkbN, with its zones if it has any
+    #[cfg(feature = "ublk")]
+    Ublk(ublk::UblkArgs),
+    /// Delete a ublk device that waits to be recovered, and never will be
+    #[cfg(feature = "ublk")]
+    UblkRemove(ublk::RemoveArgs),
 }
 
 /// What every door takes.
@@ -49,6 +57,10 @@ pub(crate) struct DeviceArgs {
 pub(crate) async fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     match &args.door {
         Door::VhostUser(args) => vhost_user::run(args, output).await,
+        #[cfg(feature = "ublk")]
+        Door::Ublk(args) => ublk::run(args, output).await,
+        #[cfg(feature = "ublk")]
+        Door::UblkRemove(args) => ublk::remove(args).await,
     }
 }
 
