@@ -79,3 +79,47 @@ fn choose_flags(features: u64, zoned: bool, recover: bool) -> Result<u64> {
 fn unsupported(message: String) -> Error {
     ErrorKind::Unsupported(message).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: u64 =
+        (UBLK_F_USER_COPY | UBLK_F_ZONED | UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE)
+            as u64;
+
+    #[test]
+    fn a_missing_driver_is_told_with_what_to_do() {
+        let error = check_control("/dev/no-such-ublk-control").unwrap_err();
+        assert_eq!(error.kind().name(), "unsupported");
+        assert!(error.to_string().contains("modprobe ublk_drv"), "{error}");
+        check_control("/dev/null").unwrap();
+        let error = check_control("/proc/self/exe/x").unwrap_err();
+        assert!(error.to_string().contains("/proc/self/exe/x"), "{error}");
+    }
+
+    #[test]
+    fn a_device_has_the_flags_that_it_needs_and_no_others() {
+        let plain = u64::from(UBLK_F_USER_COPY);
+        let zoned = u64::from(UBLK_F_ZONED);
+        assert_eq!(choose_flags(ALL, false, false).unwrap(), plain);
+        assert_eq!(choose_flags(ALL, true, false).unwrap(), plain | zoned);
+        assert_eq!(choose_flags(ALL, true, true).unwrap(), ALL);
+        let without = |flag: u32| ALL & !u64::from(flag);
+        let reissue = UBLK_F_USER_RECOVERY_REISSUE;
+        assert_eq!(choose_flags(without(reissue), true, true).unwrap(), without(reissue));
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_which_one_would_do() {
+        let says = |features, zoned, recover, words: &str| {
+            let error = choose_flags(features, zoned, recover).unwrap_err();
+            assert_eq!(error.kind().name(), "unsupported");
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        says(0, false, false, "Linux 6.5");
+        says(ALL & !u64::from(UBLK_F_ZONED), true, false, "Linux 6.6");
+        says(ALL & !u64::from(UBLK_F_USER_RECOVERY), false, true, "cannot recover");
+        choose_flags(ALL & !u64::from(UBLK_F_ZONED), false, false).unwrap();
+    }
+}

@@ -74,3 +74,49 @@ impl Mailbox {
         self.inner().end.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn desc(start_sector: u64) -> Descriptor {
+        Descriptor { op: 0, flags: 0, count: 8, start_sector }
+    }
+
+    #[test]
+    fn the_task_is_woken_whatever_is_brought() {
+        let (mailbox, woken) = (Mailbox::default(), Arc::new(Count::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut collected = Vec::new();
+        mailbox.collect(&mut collected, &Context::from_waker(&waker));
+        mailbox.bring([(3, desc(8)), (1, desc(16))].into_iter());
+        mailbox.bring(std::iter::empty());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+        mailbox.collect(&mut collected, &Context::from_waker(&waker));
+        assert_eq!(collected, [(3, desc(8)), (1, desc(16))]);
+        mailbox.end(Ok(()));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let mailbox = Mailbox::default();
+        assert!(!mailbox.has_ended() && mailbox.take_end().is_none());
+        mailbox.end(Err(io::ErrorKind::BrokenPipe.into()));
+        mailbox.end(Ok(()));
+        assert_eq!(mailbox.take_end().unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(mailbox.has_ended() && mailbox.take_end().is_none());
+    }
+}

@@ -252,8 +252,8 @@ mod tests {
         let reactor = reactor_of(&a).unwrap();
         assert_ne!(reactor, reactor_of(&b).unwrap());
         assert_eq!(reactor, reactor_of(&a).unwrap());
-        // SAFETY would be claimed if this were not a test: `a` keeps it open.
         #[allow(unsafe_code)]
+        // SAFETY: `a` keeps it open until the end of the test.
         let fd = unsafe { BorrowedFd::borrow_raw(reactor) };
         let readable = |limit| {
             let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
@@ -270,5 +270,33 @@ mod tests {
         release.send(()).unwrap();
         assert!(readable(PollTimeout::from(10_000_u16)), "the thread's end wakes the reactor");
         a.block_on(waiting).unwrap().unwrap().unwrap();
+    }
+
+    /// What `wait` relies on: a hook that wakes a task keeps the runtime from sleeping, and not from
+    /// looking for events.
+    #[test]
+    fn a_runtime_whose_hook_wakes_a_task_still_sees_events() {
+        use std::sync::Mutex;
+        use std::task::{Poll, Waker};
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        static WAKER: Mutex<Option<Waker>> = Mutex::new(None);
+        let wake = || WAKER.lock().unwrap().iter().for_each(Waker::wake_by_ref);
+        let runtime =
+            Builder::new_current_thread().enable_all().on_thread_park(wake).build().unwrap();
+        runtime.spawn(std::future::poll_fn(|cx| {
+            *WAKER.lock().unwrap() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        let (event, timer) = runtime.block_on(async {
+            let (mut here, mut there) = UnixStream::pair().unwrap();
+            let reading = tokio::spawn(async move { here.read_u8().await });
+            let timer = tokio::spawn(tokio::time::sleep(Duration::from_millis(1)));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            there.write_u8(7).await.unwrap();
+            (reading.await.unwrap().unwrap(), timer.await)
+        });
+        assert_eq!(event, 7);
+        timer.unwrap();
+        *WAKER.lock().unwrap() = None;
     }
 }
