@@ -6,9 +6,10 @@
 use crate::device::Started;
 use crate::error::{failed, to_io, ublk_failed};
 use crate::queue::{self, News};
+use crate::request::Serving;
 use crate::settings::Settings;
 use crate::{host, params, sys};
-use block_core::{ErrorKind, Result};
+use block_core::{ErrorKind, NodeView, Result};
 use block_export::Export;
 use libublk::UblkFlags;
 use libublk::ctrl::{UblkCtrl, UblkCtrlBuilder};
@@ -50,11 +51,13 @@ pub(crate) fn run(
     // It cannot fail for a set of all signals. A signal would interrupt a command half way.
     let _ = SigSet::all().thread_block();
     let device = export.characteristics();
-    let params = params::params(device)?;
+    let write_through =
+        settings.write_through || settings.recover && forgets(export.backend().root());
+    let params = params::params(device, write_through)?;
     let flags = host::flags(device.zoned.is_some(), settings.recover)?;
     let max_request = params::max_request(device);
     let added = add(settings, flags, max_request, &params)?;
-    let mut life = Life::begin(added, params, export, &events)?;
+    let mut life = Life::begin(added, params, write_through, export, &events)?;
     drop(events);
     let served = life.start(&inbox).and_then(|()| {
         let recovered = life.added.recovered;
@@ -64,6 +67,11 @@ pub(crate) fn run(
     });
     let stopped = life.stop(&inbox);
     served.and(stopped)
+}
+
+/// Whether a graph loses, with this process, some of what it has answered and not flushed.
+fn forgets(node: NodeView<'_>) -> bool {
+    node.driver_name() == "zoned-file" || node.children().into_iter().any(forgets)
 }
 
 /// A device that is there and not started.
@@ -295,6 +303,7 @@ impl Life {
     fn begin(
         added: Added,
         params: ublk_params,
+        write_through: bool,
         export: Export,
         events: &Sender<Event>,
     ) -> Result<Self> {
@@ -305,7 +314,7 @@ impl Life {
         };
         let device = UblkDev::new(added.control.get_name(), describe, &added.control);
         let device = Arc::new(device.map_err(|e| ublk_failed("opening the new device", e))?);
-        let recovered = added.recovered;
+        let how = Serving { recovered: added.recovered, write_through };
         let mut life = Self {
             added,
             device: Some(Arc::clone(&device)),
@@ -318,7 +327,7 @@ impl Life {
             let (device, export, events) = (Arc::clone(&device), export.clone(), events.clone());
             let work = move || {
                 let tell = |news| drop(events.send(Event::Queue(number, news)));
-                queue::run(number, device, recovered, export, tell);
+                queue::run(number, device, how, export, tell);
             };
             let name = format!("zblk-ublk-q{number}");
             match thread::Builder::new().name(name).spawn(work) {
@@ -443,6 +452,26 @@ mod tests {
     fn info(state: u32, pid: i32) -> ublksrv_ctrl_dev_info {
         let state = u16::try_from(state).unwrap();
         ublksrv_ctrl_dev_info { state, ublksrv_pid: pid, ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn what_keeps_write_pointers_in_memory_is_known_wherever_it_is() {
+        use block_backend::BlockBackend;
+        use block_backend::image::{CreateOptions, GeometryConfig, create_zoned};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.zbd");
+        let geometry =
+            GeometryConfig { size: 16 << 20, zone_size: 4 << 20, ..GeometryConfig::default() };
+        create_zoned(&path, &CreateOptions::new(geometry), false).await.unwrap();
+        let image = format!(
+            "driver=raw,file.driver=zoned-file,file.file.driver=file,\
+             file.file.filename={}",
+            path.display()
+        );
+        let emulated = BlockBackend::open(&image).await.unwrap();
+        assert!(forgets(emulated.root()));
+        let null = BlockBackend::open("driver=raw,file.driver=null,file.size=1M").await.unwrap();
+        assert!(!forgets(null.root()));
     }
 
     #[test]

@@ -20,11 +20,11 @@ pub(crate) fn max_request(device: &Characteristics) -> u32 {
     bytes.saturating_sub(bytes % PAGE).max(PAGE)
 }
 
-/// The parameters of this device.
+/// The parameters of this device; with `write_through`, one without a cache to flush.
 ///
 /// # Errors
 /// `Unsupported` if ublk or Linux cannot show such a device.
-pub(crate) fn params(device: &Characteristics) -> Result<ublk_params> {
+pub(crate) fn params(device: &Characteristics, write_through: bool) -> Result<ublk_params> {
     device.check_for_linux()?;
     let max_request = max_request(device);
     // Linux takes no write granularity from ublk, so that a block is one.
@@ -34,9 +34,10 @@ pub(crate) fn params(device: &Characteristics) -> Result<ublk_params> {
     let mut params = ublk_params {
         types: UBLK_PARAM_TYPE_BASIC,
         basic: ublk_param_basic {
-            attrs: match device.read_only {
-                true => UBLK_ATTR_READ_ONLY,
-                false => UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA,
+            attrs: match (device.read_only, write_through) {
+                (true, _) => UBLK_ATTR_READ_ONLY,
+                (false, true) => 0,
+                (false, false) => UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA,
             },
             logical_bs_shift: shift(block)?,
             physical_bs_shift: shift(physical)?,
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_regular_device_has_blocks_limits_and_discards() {
-        let params = params(&regular()).unwrap();
+        let params = params(&regular(), false).unwrap();
         assert_eq!(params.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD);
         let basic = params.basic;
         assert_eq!((basic.logical_bs_shift, basic.physical_bs_shift), (9, 12));
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_zoned_device_has_its_zones_and_limits() {
-        let params = params(&zoned()).unwrap();
+        let params = params(&zoned(), false).unwrap();
         assert_eq!(params.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_ZONED);
         assert_eq!(params.basic.chunk_sectors, 8192);
         assert_eq!(params.zoned.max_open_zones, 6);
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn an_append_is_no_larger_than_a_request_and_never_zero() {
         let mut device = zoned();
-        let append = |device: &Characteristics| params(device).unwrap().zoned;
+        let append = |device: &Characteristics| params(device, false).unwrap().zoned;
         device.zoned.as_mut().unwrap().max_append = 1 << 40;
         assert_eq!(append(&device).max_zone_append_sectors, 2048);
         device.zoned.as_mut().unwrap().max_append = 0;
@@ -176,16 +177,21 @@ mod tests {
     fn a_block_is_as_large_as_what_can_be_written() {
         let mut device = zoned();
         device.zoned.as_mut().unwrap().write_granularity = 4096;
-        assert_eq!(params(&device).unwrap().basic.logical_bs_shift, 12);
+        assert_eq!(params(&device, false).unwrap().basic.logical_bs_shift, 12);
     }
 
     #[test]
     fn a_read_only_device_is_one_and_offers_no_changes() {
         let device =
             Characteristics { read_only: true, discard: None, write_zeroes: None, ..regular() };
-        let params = params(&device).unwrap();
+        let params = params(&device, false).unwrap();
         assert_eq!(params.basic.attrs, UBLK_ATTR_READ_ONLY);
         assert_eq!(params.types, UBLK_PARAM_TYPE_BASIC);
+    }
+
+    #[test]
+    fn what_is_written_through_needs_no_flush() {
+        assert_eq!(params(&zoned(), true).unwrap().basic.attrs, 0);
     }
 
     #[test]
@@ -195,17 +201,17 @@ mod tests {
         assert_eq!(max_request(&device), 8192);
         device.max_transfer = 512;
         assert_eq!(max_request(&device), 4096);
-        assert_eq!(params(&device).unwrap().basic.max_sectors, 8);
+        assert_eq!(params(&device, false).unwrap().basic.max_sectors, 8);
     }
 
     #[test]
     fn what_ublk_cannot_show_is_refused_with_advice() {
         let mut device = zoned();
         device.length = (64 << 20) - 4096;
-        let message = params(&device).unwrap_err().to_string();
+        let message = params(&device, false).unwrap_err().to_string();
         assert!(message.contains("driver=raw,size=0x3c00000"), "{message}");
         let mut device = zoned();
         device.zoned.as_mut().unwrap().zone_size = 3 << 20;
-        assert!(params(&device).unwrap_err().to_string().contains("power of two"));
+        assert!(params(&device, false).unwrap_err().to_string().contains("power of two"));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::mailbox::Mailbox;
 use crate::park::{self, Park};
-use crate::request::Server;
+use crate::request::{Server, Serving};
 use block_export::Export;
 use futures_util::stream::{FuturesUnordered, Stream};
 use libublk::ctrl::UblkCtrl;
@@ -28,7 +28,7 @@ pub(crate) enum News {
 pub(crate) fn run(
     number: u16,
     device: Arc<UblkDev>,
-    recovered: bool,
+    how: Serving,
     export: Export,
     tell: impl Fn(News),
 ) {
@@ -37,7 +37,7 @@ pub(crate) fn run(
     let served = start_runtime().and_then(|runtime| {
         Park::settle_in(number, Arc::clone(&device), Arc::clone(&mailbox), &runtime)?;
         tell(News::Ready(thread));
-        let server = Server::new(export, device, number, recovered);
+        let server = Server::new(export, device, number, how);
         let task = runtime.spawn(serve(Arc::clone(&mailbox), server));
         let task_ended = runtime.block_on(task).map_err(io::Error::other);
         park::leave();

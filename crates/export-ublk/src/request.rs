@@ -21,6 +21,12 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    /// As if the kernel had asked for a durable write, where one is asked for.
+    fn with(self, durable: bool) -> Self {
+        let fua = if durable { sys::UBLK_IO_F_FUA } else { 0 };
+        Self { flags: self.flags | fua, ..self }
+    }
+
     pub(crate) fn of(desc: &sys::ublksrv_io_desc) -> Self {
         Self {
             op: desc.op_flags & 0xff,
@@ -69,6 +75,12 @@ enum Work {
 }
 
 fn work(desc: Descriptor) -> Option<Work> {
+    match desc.op {
+        // Their position means nothing: a flush is at the last sector that can be numbered.
+        sys::UBLK_IO_OP_FLUSH => return Some(Work::Other(Request::Flush)),
+        sys::UBLK_IO_OP_ZONE_RESET_ALL => return Some(Work::Other(Request::ResetAll)),
+        _ => {}
+    }
     let offset = desc.start_sector.checked_mul(SECTOR)?;
     let bytes = u64::from(desc.count).checked_mul(SECTOR)?;
     let len = usize::try_from(bytes).ok()?;
@@ -80,7 +92,6 @@ fn work(desc: Descriptor) -> Option<Work> {
         sys::UBLK_IO_OP_REPORT_ZONES => {
             Work::Report { offset, max_zones: usize::try_from(desc.count).ok()? }
         }
-        sys::UBLK_IO_OP_FLUSH => Work::Other(Request::Flush),
         sys::UBLK_IO_OP_DISCARD => Work::Other(Request::Discard { offset, len: bytes }),
         sys::UBLK_IO_OP_WRITE_ZEROES => {
             let unmap = desc.flags & sys::UBLK_IO_F_NOUNMAP == 0;
@@ -90,7 +101,6 @@ fn work(desc: Descriptor) -> Option<Work> {
         sys::UBLK_IO_OP_ZONE_CLOSE => Work::Other(Request::Close { offset }),
         sys::UBLK_IO_OP_ZONE_FINISH => Work::Other(Request::Finish { offset }),
         sys::UBLK_IO_OP_ZONE_RESET => Work::Other(Request::Reset { offset }),
-        sys::UBLK_IO_OP_ZONE_RESET_ALL => Work::Other(Request::ResetAll),
         _ => return None,
     })
 }
@@ -101,6 +111,17 @@ pub(crate) struct Server {
     export: Export,
     data: Data,
     uncertain: Arc<Uncertain>,
+    /// Every write is durable before it is answered.
+    write_through: bool,
+}
+
+/// How a device is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Serving {
+    /// An earlier server left requests.
+    pub recovered: bool,
+    /// Every write is durable before it is answered.
+    pub write_through: bool,
 }
 
 /// How many of the next writes may have happened already: an earlier server took them, and died.
@@ -125,9 +146,10 @@ impl Uncertain {
 }
 
 impl Server {
-    pub(crate) fn new(export: Export, device: Arc<UblkDev>, queue: u16, recovered: bool) -> Self {
-        let uncertain = Arc::new(Uncertain::of(&device, recovered));
-        Self { export, data: Data { device, queue }, uncertain }
+    pub(crate) fn new(export: Export, device: Arc<UblkDev>, queue: u16, how: Serving) -> Self {
+        let uncertain = Arc::new(Uncertain::of(&device, how.recovered));
+        let write_through = how.write_through;
+        Self { export, data: Data { device, queue }, uncertain, write_through }
     }
 
     /// Does what the kernel asks for.
@@ -142,7 +164,7 @@ impl Server {
     }
 
     async fn carry_out(&self, tag: u16, desc: Descriptor) -> Result<(i32, Option<u64>)> {
-        let Some(work) = work(desc) else {
+        let Some(work) = work(desc.with(self.write_through)) else {
             let message = format!("operation {} of ublk", desc.op);
             return Err(ErrorKind::Unsupported(message).into());
         };
@@ -322,11 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_no_place_may_name_any() {
+        let at = |op, start_sector| work(Descriptor { op, flags: 0, count: 0, start_sector });
+        for place in [0, u64::MAX] {
+            assert!(matches!(at(sys::UBLK_IO_OP_FLUSH, place), Some(Work::Other(Request::Flush))));
+            let all = at(sys::UBLK_IO_OP_ZONE_RESET_ALL, place);
+            assert!(matches!(all, Some(Work::Other(Request::ResetAll))));
+        }
+    }
+
+    #[test]
     fn flags_reach_the_request() {
         assert!(matches!(
             of(sys::UBLK_IO_OP_WRITE, sys::UBLK_IO_F_FUA),
             Work::Write { fua: true, .. }
         ));
+        let plain = Descriptor { op: sys::UBLK_IO_OP_WRITE, flags: 0, count: 8, start_sector: 0 };
+        assert!(matches!(work(plain.with(true)), Some(Work::Write { fua: true, .. })));
+        assert!(matches!(work(plain.with(false)), Some(Work::Write { fua: false, .. })));
         let zeroes = |flags| match of(sys::UBLK_IO_OP_WRITE_ZEROES, flags) {
             Work::Other(Request::WriteZeroes { offset: 12_288, len: 4096, unmap, fua }) => {
                 (unmap, fua)

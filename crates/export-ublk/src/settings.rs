@@ -14,7 +14,12 @@ pub struct Settings {
     pub depth: u16,
     /// The device outlives this process: if it is killed, requests wait until the device is
     /// exported again under the same number, instead of failing (`UBLK_F_USER_RECOVERY`).
+    ///
+    /// On an emulated zoned device this also means `write_through`: its write pointers are in this
+    /// process's memory until they are flushed, and whoever uses the device lives on without it.
     pub recover: bool,
+    /// Every write is durable before it is answered, and the kernel is told of no cache to flush.
+    pub write_through: bool,
 }
 
 impl Settings {
@@ -50,7 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let queues = u16::try_from(processors.min(4)).unwrap_or(1);
-        Self { id: None, queues, depth: 128, recover: false }
+        Self { id: None, queues, depth: 128, recover: false, write_through: false }
     }
 }
 

@@ -5,9 +5,9 @@
 //! durable and closes the image.
 
 mod stop;
-mod vhost_user;
 #[cfg(feature = "ublk")]
 mod ublk;
+mod vhost_user;
 
 use crate::cli::ImageArgs;
 use crate::error::Result;

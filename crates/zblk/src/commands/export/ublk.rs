@@ -42,8 +42,14 @@ pub(crate) struct UblkArgs {
 
     /// Let the device outlive this program: if it is killed, requests wait until the image is
     /// exported again with the same --id
+    ///
+    /// On an emulated zoned device this means --write-through too.
     #[arg(long, requires = "id")]
     recover: bool,
+
+    /// Make every write durable before it is answered, and tell the kernel of no cache to flush
+    #[arg(long)]
+    write_through: bool,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +75,7 @@ impl UblkArgs {
             queues: self.queues.unwrap_or(default.queues),
             depth: self.depth,
             recover: self.recover,
+            write_through: self.write_through,
         }
     }
 }
