@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a case may take before it has failed as stuck.
@@ -128,6 +129,31 @@ impl Suite<'_> {
         self.record(name, failure);
     }
 
+    /// Runs a case that blocks, in a thread of its own: a panic is a failure of that case alone, and
+    /// so is one that takes longer than `patience`, whose thread is left behind.
+    pub fn blocking_case(
+        &mut self,
+        name: &str,
+        patience: Duration,
+        work: impl FnOnce() + Send + 'static,
+    ) {
+        let (ended, end) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // Nobody listens any more after a timeout.
+            let _ = ended.send(());
+            result
+        });
+        let failure = match end.recv_timeout(patience) {
+            Ok(()) => match thread.join().expect("a panic is caught within") {
+                Ok(()) => None,
+                Err(payload) => Some(payload_message(payload.as_ref())),
+            },
+            Err(_) => Some(format!("stuck: it did not end within {patience:?}")),
+        };
+        self.record(name, failure);
+    }
+
     /// Notes how a case ended.
     pub fn record(&mut self, name: &str, failure: Option<String>) {
         match failure {
@@ -147,12 +173,13 @@ impl Suite<'_> {
 }
 
 fn panic_message(join: tokio::task::JoinError) -> String {
-    let Ok(payload) = join.try_into_panic() else {
-        return "its task was cancelled".to_owned();
-    };
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("(no message)").to_owned()
+    match join.try_into_panic() {
+        Ok(payload) => payload_message(payload.as_ref()),
+        Err(_) => "its task was cancelled".to_owned(),
+    }
+}
+
+fn payload_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)").to_owned()
 }

@@ -1,4 +1,5 @@
-//! What programs that run in the kernel lab share: devices, and other programs that look at them.
+//! What programs that run in the kernel lab share: cases and what came of them, devices, and other
+//! programs that look at them.
 #![forbid(unsafe_code)]
 // Parts of test programs: their panics are failure reports, and the programs' folders tell more.
 #![allow(
@@ -10,5 +11,6 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod harness;
 pub mod nullb;
 pub mod witness;

@@ -21,13 +21,12 @@
 )]
 
 mod child;
-mod harness;
 mod plug;
 mod subject;
 mod suites;
 
-use harness::Results;
-use lab_suite::{nullb, witness};
+use lab_suite::harness::Results;
+use lab_suite::{harness, nullb, witness};
 use subject::Device;
 
 fn main() -> std::process::ExitCode {

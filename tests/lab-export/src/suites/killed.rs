@@ -1,0 +1,200 @@
+//! The server killed under load: what it promised is there when it is started again.
+
+use super::Cases;
+use super::files::Tree;
+use super::{btrfs, f2fs};
+use crate::disk::{self, Disk};
+use crate::door::Export;
+use crate::pattern::{self, Random};
+use crate::shape::Shape;
+use crate::tools::Mount;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How many zones are written at once.
+const WRITERS: u64 = 4;
+
+pub fn run(cases: &mut Cases<'_>) {
+    cases.server_case("under_writes_and_flushes", |export, shape| {
+        for round in 0..rounds() {
+            raw_round(export, &shape, round);
+        }
+    });
+    cases.server_case("under_btrfs", |export, _| {
+        let system = FileSystem { make: btrfs::make, mount: btrfs::mount, check: btrfs::check };
+        file_system(export, &system);
+    });
+    if cases.shape.conventional > 0 {
+        cases.server_case("under_f2fs", |export, _| {
+            let system = FileSystem { make: f2fs::make, mount: f2fs::mount, check: |_| {} };
+            file_system(export, &system);
+        });
+    }
+}
+
+/// The beginning of all random choices, which `LAB_SEED` sets.
+pub fn seed() -> u64 {
+    std::env::var("LAB_SEED").map_or(4711, |text| text.parse().expect("LAB_SEED is a number"))
+}
+
+fn rounds() -> u64 {
+    std::env::var("LAB_ROUNDS").map_or(3, |text| text.parse().expect("LAB_ROUNDS is a number"))
+}
+
+/// What is known of a zone under writes, in bytes from its start.
+#[derive(Default)]
+struct Progress {
+    begun: AtomicU64,
+    done: AtomicU64,
+    promised: AtomicU64,
+}
+
+fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
+    disk::reset_all(&export.device);
+    let seed = seed().wrapping_add(round);
+    let zones: Vec<u64> = (0..WRITERS).map(|n| shape.sequential(2 * n)).collect();
+    let progress: Arc<Vec<Progress>> =
+        Arc::new(zones.iter().map(|_| Progress::default()).collect());
+    let over = Arc::new(AtomicBool::new(false));
+    let disk = Arc::new(Disk::open(&export.device).unwrap());
+    let mut threads = Vec::new();
+    for (n, &zone) in zones.iter().enumerate() {
+        let (disk, progress, over, shape) = (disk.clone(), progress.clone(), over.clone(), *shape);
+        threads.push(std::thread::spawn(move || {
+            let mut random = Random::new(seed ^ (zone << 32));
+            write_zone(&disk, &shape, zone, seed, &progress[n], &over, &mut random);
+        }));
+    }
+    let flusher = (disk.clone(), progress.clone(), over.clone());
+    threads.push(std::thread::spawn(move || {
+        let (disk, progress, over) = flusher;
+        while !over.load(Ordering::Relaxed) {
+            let done: Vec<u64> = progress.iter().map(|p| p.done.load(Ordering::SeqCst)).collect();
+            if disk.flush().is_err() {
+                break;
+            }
+            for (zone, done) in progress.iter().zip(done) {
+                zone.promised.store(done, Ordering::SeqCst);
+            }
+        }
+    }));
+    let wait = 100 + Random::new(seed).below(700);
+    std::thread::sleep(Duration::from_millis(wait));
+    over.store(true, Ordering::Relaxed);
+    export.kill();
+    drop(disk);
+    export.start();
+    // Their requests ended when the new server took over, well or not.
+    for thread in threads {
+        thread.join().unwrap();
+    }
+
+    let found = disk::zones(&export.device);
+    let disk = Disk::open(&export.device).unwrap();
+    let mut kept = 0;
+    for (&zone, progress) in zones.iter().zip(&*progress) {
+        let written = found[zone as usize].written;
+        let [promised, begun] =
+            [&progress.promised, &progress.begun].map(|n| n.load(Ordering::SeqCst));
+        // A full zone's pointer says nothing.
+        let written = if found[zone as usize].condition == disk::FULL {
+            shape.zone_capacity
+        } else {
+            written
+        };
+        assert!(
+            written >= promised,
+            "zone {zone}: {written} of {promised} promised bytes are there"
+        );
+        assert!(written <= begun, "zone {zone}: {written} bytes are there, {begun} were written");
+        if written > 0 {
+            let bytes = disk.read(shape.start(zone), written as usize).unwrap();
+            pattern::check(&format!("zone {zone}"), seed ^ zone, 0, &bytes);
+        }
+        kept += promised;
+    }
+    eprintln!("   round {round}: killed after {wait} ms, {kept} promised bytes were there");
+    // It is a device like any other again.
+    drop(disk);
+    disk::reset_all(&export.device);
+    let disk = Disk::open(&export.device).unwrap();
+    disk.write(shape.start(zones[0]), &pattern::bytes(1, 0, 4096)).unwrap();
+    disk.flush().unwrap();
+    drop(disk);
+    export.restart();
+}
+
+fn write_zone(
+    disk: &Disk,
+    shape: &Shape,
+    zone: u64,
+    seed: u64,
+    progress: &Progress,
+    over: &AtomicBool,
+    random: &mut Random,
+) {
+    let block = u64::from(shape.block_size);
+    let mut at = 0;
+    while at < shape.zone_capacity && !over.load(Ordering::Relaxed) {
+        let len = (block * (1 + random.below(16))).min(shape.zone_capacity - at);
+        progress.begun.store(at + len, Ordering::SeqCst);
+        let data = pattern::bytes(seed ^ zone, at, len as usize);
+        if disk.write(shape.start(zone) + at, &data).is_err() {
+            return;
+        }
+        at += len;
+        progress.done.store(at, Ordering::SeqCst);
+    }
+}
+
+struct FileSystem {
+    make: fn(&Path),
+    mount: fn(&Path) -> Mount,
+    check: fn(&Path),
+}
+
+/// Files that were written durably are there after a kill, whatever came after them.
+fn file_system(export: &mut Export, system: &FileSystem) {
+    (system.make)(&export.device);
+    let mount = (system.mount)(&export.device);
+    let tree = Arc::new(Mutex::new(Tree::default()));
+    let over = Arc::new(AtomicBool::new(false));
+    let folder = mount.path().to_owned();
+    let writer = (tree.clone(), over.clone());
+    let thread = std::thread::spawn(move || {
+        let (tree, over) = writer;
+        let mut random = Random::new(seed());
+        while !over.load(Ordering::Relaxed) {
+            // A file in the making when the server dies counts for nothing: it is not in the tree.
+            let mut new = Tree::starting_at(tree.lock().unwrap().next_name());
+            let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                new.write_one(&folder, &mut random, true)
+            }));
+            match written {
+                Ok(_) => tree.lock().unwrap().take_over(new),
+                Err(_) => break,
+            }
+        }
+    });
+    std::thread::sleep(Duration::from_millis(2000));
+    over.store(true, Ordering::Relaxed);
+    export.kill();
+    export.start();
+    thread.join().unwrap();
+    mount.abandon();
+    let tree = std::mem::take(&mut *tree.lock().unwrap());
+    let mount = (system.mount)(&export.device);
+    let kept = tree.verify(mount.path());
+    assert!(kept > 0, "no file was promised in time");
+    eprintln!("   {kept} files were there");
+    let mut tree = tree;
+    tree.fill(mount.path(), &mut Random::new(seed() + 1), 4 << 20);
+    mount.unmount();
+    (system.check)(&export.device);
+    export.restart();
+    let mount = (system.mount)(&export.device);
+    tree.verify(mount.path());
+    mount.unmount();
+}
