@@ -28,7 +28,7 @@ pub fn run(cases: &mut Cases<'_>) {
     });
     if cases.shape.conventional > 0 {
         cases.server_case("under_f2fs", |export, _| {
-            let system = FileSystem { make: f2fs::make, mount: f2fs::mount, check: |_| {} };
+            let system = FileSystem { make: f2fs::make, mount: f2fs::mount, check: f2fs::check };
             file_system(export, &system);
         });
     }

@@ -59,8 +59,7 @@ pub fn run(door: Door, results: &mut Results) {
     ];
     for shape in ALL {
         for (name, part) in parts {
-            // A shape without the conventional zones in which f2fs keeps what it overwrites.
-            if name == "f2fs" && shape.conventional == 0 {
+            if !uses(name, &shape) {
                 continue;
             }
             if let Some(suite) = results.suite(shape.name, name) {
@@ -72,5 +71,16 @@ pub fn run(door: Door, results: &mut Results) {
         && let Some(mut suite) = results.suite("regular", "regular")
     {
         regular::run(door, &mut suite);
+    }
+}
+
+/// Whether a suite has anything to find on a shape.
+fn uses(suite: &str, shape: &Shape) -> bool {
+    match suite {
+        // It overwrites its tables, for which it needs conventional zones.
+        "f2fs" => shape.conventional > 0,
+        // They are served alike by the shape without conventional zones.
+        "btrfs" | "fio" => shape.conventional == 0 || shape.block_size > 512,
+        _ => true,
     }
 }

@@ -5,9 +5,10 @@
 //! durable and closes the image.
 
 mod stop;
+mod vduse;
+mod vhost_user;
 #[cfg(feature = "ublk")]
 mod ublk;
-mod vhost_user;
 
 use crate::cli::ImageArgs;
 use crate::error::Result;
@@ -26,6 +27,10 @@ pub(crate) struct ExportArgs {
 /// The ways by which hosts and guests reach an image.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Door {
+    /// Make it a disk of this kernel, or of a guest, through VDUSE
+    ///
+    /// The disk has zones if the image has some, and is there until zblk is told to end.
+    Vduse(vduse::VduseArgs),
     /// Serve a virtual machine over a Unix socket
     ///
     /// The machine gets a virtio-blk disk, with zones if the image has some. Its VMM connects to
@@ -56,6 +61,7 @@ pub(crate) struct DeviceArgs {
 
 pub(crate) async fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     match &args.door {
+        Door::Vduse(args) => vduse::run(args, output).await,
         Door::VhostUser(args) => vhost_user::run(args, output).await,
         #[cfg(feature = "ublk")]
         Door::Ublk(args) => ublk::run(args, output).await,
