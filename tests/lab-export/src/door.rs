@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -261,9 +262,16 @@ pub fn image_path() -> PathBuf {
     PathBuf::from(format!("/tmp/image-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// The program under test.
+/// The program under test, in memory: it is started often, and large.
 pub fn zblk() -> String {
-    std::env::var("LAB_ZBLK").expect("LAB_ZBLK names the program")
+    static COPY: OnceLock<String> = OnceLock::new();
+    let copy = || {
+        let copy = "/tmp/zblk".to_owned();
+        let original = std::env::var("LAB_ZBLK").expect("LAB_ZBLK names the program");
+        std::fs::copy(&original, &copy).unwrap_or_else(|e| panic!("{original}: {e}"));
+        copy
+    };
+    COPY.get_or_init(copy).clone()
 }
 
 fn first_line(server: &mut Child) -> String {

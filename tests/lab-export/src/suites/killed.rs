@@ -11,7 +11,7 @@ use crate::tools::Mount;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many zones are written at once.
 const WRITERS: u64 = 4;
@@ -51,6 +51,13 @@ struct Progress {
     promised: AtomicU64,
 }
 
+impl Progress {
+    /// Bytes of a write that was begun and met an error.
+    fn unanswered(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst) - self.done.load(Ordering::SeqCst)
+    }
+}
+
 fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
     disk::reset_all(&export.device);
     let seed = seed().wrapping_add(round);
@@ -80,16 +87,19 @@ fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
             }
         }
     }));
-    let wait = 100 + Random::new(seed).below(700);
+    // When there is something to lose.
+    wait_for(|| progress.iter().all(|zone| zone.promised.load(Ordering::SeqCst) > 0));
+    let wait = Random::new(seed).below(500);
     std::thread::sleep(Duration::from_millis(wait));
-    over.store(true, Ordering::Relaxed);
     export.kill();
+    over.store(true, Ordering::Relaxed);
     drop(disk);
     export.start();
     // Their requests ended when the new server took over, well or not.
     for thread in threads {
         thread.join().unwrap();
     }
+    let unanswered: u64 = progress.iter().map(Progress::unanswered).sum();
 
     let found = disk::zones(&export.device);
     let disk = Disk::open(&export.device).unwrap();
@@ -115,7 +125,9 @@ fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
         }
         kept += promised;
     }
-    eprintln!("   round {round}: killed after {wait} ms, {kept} promised bytes were there");
+    eprintln!(
+        "   round {round}: killed after {wait} ms, {kept} promised bytes were there, {unanswered} bytes had no answer"
+    );
     // It is a device like any other again.
     drop(disk);
     disk::reset_all(&export.device);
@@ -149,6 +161,14 @@ fn write_zone(
     }
 }
 
+fn wait_for(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the load does not get on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 struct FileSystem {
     make: fn(&Path),
     mount: fn(&Path) -> Mount,
@@ -178,9 +198,10 @@ fn file_system(export: &mut Export, system: &FileSystem) {
             }
         }
     });
-    std::thread::sleep(Duration::from_millis(2000));
-    over.store(true, Ordering::Relaxed);
+    wait_for(|| tree.lock().unwrap().next_name() > 8);
+    std::thread::sleep(Duration::from_millis(Random::new(seed()).below(500)));
     export.kill();
+    over.store(true, Ordering::Relaxed);
     export.start();
     thread.join().unwrap();
     mount.abandon();
