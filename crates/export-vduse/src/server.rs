@@ -26,10 +26,15 @@ pub struct Options {
     pub name: Name,
     /// Number of queues, at least 1. A driver uses no more than it has processors.
     pub queues: u16,
-    /// Most requests in a queue: a power of two, at most 1024.
+    /// Most requests in a queue: a power of two, at most [`MOST_REQUESTS`](Self::MOST_REQUESTS).
     pub queue_size: u16,
     /// Whether to put the device on the vDPA bus. If not, it waits for `vdpa dev add`.
     pub attach: bool,
+}
+
+impl Options {
+    /// The largest size of a queue.
+    pub const MOST_REQUESTS: u16 = 1024;
 }
 
 /// A device that is there.
@@ -58,6 +63,13 @@ impl Server {
     /// None, except outside a tokio runtime with I/O and time enabled.
     pub async fn start(export: &Export, options: &Options) -> Result<Self> {
         let Options { name, queues, queue_size, attach } = options.clone();
+        if queues == 0 || !queue_size.is_power_of_two() || queue_size > Options::MOST_REQUESTS {
+            let why = format!(
+                "at least one queue, and a power of two up to {} for its size, are needed",
+                Options::MOST_REQUESTS
+            );
+            return Err(Error::because(format!("have {queues} queues of {queue_size}"), why));
+        }
         let control = Control::open()?;
         if Node::path(&name).exists() {
             stale::remove(&control, &name).await?;

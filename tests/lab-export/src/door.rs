@@ -145,6 +145,24 @@ impl Export {
         Self { device: device.path().to_owned(), source: Source::NullBlk { _device: device } }
     }
 
+    /// What a second server is told that wants the same name or number for another image.
+    pub fn rival(&mut self) -> String {
+        let server = self.server().expect("a server");
+        let image = image_path();
+        tools::run(
+            &zblk(),
+            &["create", image.to_str().unwrap(), "--size", "16M", "--zone-size", "4M"],
+        );
+        let mut args = vec!["60".to_owned(), zblk(), "export".to_owned()];
+        args.extend(server.door.arguments(server.number));
+        args.push(image.to_str().unwrap().to_owned());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let refused = tools::try_run("timeout", &args).expect_err("a second server");
+        std::fs::remove_file(image).unwrap();
+        assert!(refused.contains("exit status: 1"), "{refused}");
+        refused
+    }
+
     fn server(&mut self) -> Option<&mut Server> {
         match &mut self.source {
             Source::NullBlk { .. } => None,

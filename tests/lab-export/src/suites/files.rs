@@ -3,7 +3,7 @@
 use crate::pattern::{self, Random};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// The files that must be there, with the seed and length of each.
@@ -34,7 +34,7 @@ impl Tree {
     pub fn fill(&mut self, folder: &Path, random: &mut Random, total: u64) {
         let mut written = 0;
         while written < total {
-            written += self.write_one(folder, random, false);
+            written += self.write_one(folder, random, false).unwrap();
             match random.below(3) {
                 0 => self.remove_one(folder, random),
                 1 => written += self.overwrite_one(folder, random),
@@ -44,25 +44,31 @@ impl Tree {
     }
 
     /// Writes a new file, durably if `sync`; gives its length.
-    pub fn write_one(&mut self, folder: &Path, random: &mut Random, sync: bool) -> u64 {
+    pub fn write_one(&mut self, folder: &Path, random: &mut Random, sync: bool) -> io::Result<u64> {
         let name = self.next;
         self.next += 1;
         self.write(folder, name, random, sync)
     }
 
-    fn write(&mut self, folder: &Path, name: u64, random: &mut Random, sync: bool) -> u64 {
+    fn write(
+        &mut self,
+        folder: &Path,
+        name: u64,
+        random: &mut Random,
+        sync: bool,
+    ) -> io::Result<u64> {
         // Small ones, and large ones that go over zones.
         let limit = if random.below(8) == 0 { 1 << 18 } else { 1 << 13 };
         let (seed, len) = (random.below(u64::MAX), 8 * (1 + random.below(limit)) as usize);
         // Until it is written it may be anything.
         self.files.remove(&name);
-        let mut file = File::create(path(folder, name)).unwrap();
-        file.write_all(&pattern::bytes(seed, 0, len)).unwrap();
+        let mut file = File::create(path(folder, name))?;
+        file.write_all(&pattern::bytes(seed, 0, len))?;
         if sync {
-            file.sync_all().unwrap();
+            file.sync_all()?;
         }
         self.files.insert(name, (seed, len));
-        len as u64
+        Ok(len as u64)
     }
 
     fn some(&self, random: &mut Random) -> Option<u64> {
@@ -78,7 +84,7 @@ impl Tree {
     }
 
     fn overwrite_one(&mut self, folder: &Path, random: &mut Random) -> u64 {
-        self.some(random).map_or(0, |name| self.write(folder, name, random, false))
+        self.some(random).map_or(0, |name| self.write(folder, name, random, false).unwrap())
     }
 
     /// Reads all of them; gives their number.

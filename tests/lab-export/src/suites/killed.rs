@@ -22,6 +22,7 @@ pub fn run(cases: &mut Cases<'_>) {
             raw_round(export, &shape, round);
         }
     });
+    cases.server_case("a_flush_does_not_promise_what_was_lost", unflushed);
     cases.server_case("under_btrfs", |export, _| {
         let system = FileSystem { make: btrfs::make, mount: btrfs::mount, check: btrfs::check };
         file_system(export, &system);
@@ -41,6 +42,26 @@ pub fn seed() -> u64 {
 
 fn rounds() -> u64 {
     std::env::var("LAB_ROUNDS").map_or(3, |text| text.parse().expect("LAB_ROUNDS is a number"))
+}
+
+/// Whoever goes on after a kill as if nothing had happened must not be told that all is durable if
+/// it is not: he flushes, and forgets.
+fn unflushed(export: &mut Export, shape: Shape) {
+    let zone = shape.sequential(1);
+    let disk = Disk::open(&export.device).unwrap();
+    let data = pattern::bytes(zone, 0, 1 << 16);
+    disk.write(shape.start(zone), &data).unwrap();
+    export.kill();
+    export.start();
+    let flushed = disk.flush();
+    drop(disk);
+    let written = disk::zones(&export.device)[zone as usize].written;
+    eprintln!("   {written} of {} bytes are there, and flush said {flushed:?}", data.len());
+    if flushed.is_ok() {
+        assert_eq!(written, data.len() as u64, "a flush promised what was lost");
+        let disk = Disk::open(&export.device).unwrap();
+        assert_eq!(disk.read(shape.start(zone), data.len()).unwrap(), data);
+    }
 }
 
 /// What is known of a zone under writes, in bytes from its start.
@@ -189,10 +210,7 @@ fn file_system(export: &mut Export, system: &FileSystem) {
         while !over.load(Ordering::Relaxed) {
             // A file in the making when the server dies counts for nothing: it is not in the tree.
             let mut new = Tree::starting_at(tree.lock().unwrap().next_name());
-            let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                new.write_one(&folder, &mut random, true)
-            }));
-            match written {
+            match new.write_one(&folder, &mut random, true) {
                 Ok(_) => tree.lock().unwrap().take_over(new),
                 Err(_) => break,
             }

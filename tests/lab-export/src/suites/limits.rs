@@ -18,6 +18,11 @@ pub fn run(cases: &mut Cases<'_>) {
         compare(export, &expected);
     });
     cases.server_case("read_only", |export, shape| read_only(export.door().unwrap(), shape));
+    cases.server_case("a_second_server_of_the_same_name_is_refused", |export, shape| {
+        let refused = export.rival();
+        eprintln!("   {refused}");
+        compare(export, &Expected::of_shape(&shape));
+    });
     if cases.door.has_serial() {
         cases.case("serial_number", |export, shape| {
             export.stop();

@@ -10,6 +10,7 @@ use export_vduse::{Name, Options, Server};
 use serde::Serialize;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 
 const EXAMPLES: &str = "\
 The kernel's modules vduse and virtio_vdpa are needed for a disk of this kernel, vduse and
@@ -54,6 +55,7 @@ pub(crate) struct VduseArgs {
 /// The ready line.
 #[derive(Serialize)]
 struct Ready<'a> {
+    door: &'static str,
     /// The node that users open; null with --no-attach.
     device: Option<PathBuf>,
     name: &'a str,
@@ -71,9 +73,17 @@ impl VduseArgs {
             queue_size: self.queue_size,
             attach: !self.no_attach,
         };
-        let mut server = stop.unless_told_again(Server::start(export, &options)).await??;
+        let mut starting = pin!(Server::start(export, &options));
+        let mut server = tokio::select! {
+            started = &mut starting => started?,
+            // What is half made is finished first, and then taken away.
+            () = stop.told() => {
+                let started = stop.unless_told_again(starting).await??;
+                return Ok(stop.unless_told_again(started.stop()).await??);
+            }
+        };
         let device = server.node().map(|node| node.to_owned());
-        let ready = Ready { device, name: self.name.as_str() };
+        let ready = Ready { door: "vduse", device, name: self.name.as_str() };
         let told = output.result(&ready, || match &ready.device {
             Some(device) => format!("{}\n", device.display()),
             None => format!("{}\n", self.name),
