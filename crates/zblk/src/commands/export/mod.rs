@@ -5,10 +5,10 @@
 //! durable and closes the image.
 
 mod stop;
-mod vduse;
-mod vhost_user;
 #[cfg(feature = "ublk")]
 mod ublk;
+mod vduse;
+mod vhost_user;
 
 use crate::cli::ImageArgs;
 use crate::error::Result;
