@@ -262,7 +262,8 @@ pub(crate) fn remove(id: u32) -> Result<()> {
     let number = i32::try_from(id).map_err(|_| ErrorKind::InvalidOption(format!("id {id}")))?;
     let doing = format!("removing /dev/ublkb{id}");
     if !exists(id) {
-        return Err(failed(&doing, &io::ErrorKind::NotFound.into()));
+        let error = io::Error::new(io::ErrorKind::NotFound, "there is no such device");
+        return Err(failed(&doing, &error));
     }
     let control = UblkCtrl::new_simple(number).map_err(|e| ublk_failed(&doing, e))?;
     if let Found::InUse(pid) = Found::judge(&control.dev_info(), is_alive) {

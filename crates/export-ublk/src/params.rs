@@ -134,7 +134,7 @@ mod tests {
                 max_active: 20,
                 max_append: 256 << 10,
                 write_granularity: 512,
-                conventional: vec![0..4 << 20],
+                conventional: Vec::new(),
             }),
             ..regular()
         }

@@ -123,7 +123,7 @@ impl Park {
         }
         self.commit();
         let queue = self.queue.borrow_dependent();
-        let busy = u32::try_from(queue.get_depth()).unwrap_or_default() > self.with_kernel;
+        let busy = queue.get_depth() > self.with_kernel;
         let waited = with_task_io_ring_mut(|ring| {
             if !self.watching {
                 self.watching = sys::push_poll(ring, self.reactor, REACTOR).is_ok();
