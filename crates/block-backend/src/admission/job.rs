@@ -3,7 +3,7 @@
 //! It is a task of its own, not the caller's future, so that no caller can keep a place among those
 //! in flight by not polling.
 
-use block_core::Result;
+use block_core::{Error, Result};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -25,6 +25,19 @@ struct Work<T, H, P> {
     reply: oneshot::Sender<Result<T>>,
 }
 
+impl<T, H, P> Work<T, H, P> {
+    fn end(self, result: Option<Result<T>>) {
+        let Self { call, slot, _pass, reply } = self;
+        drop(call);
+        // Before the caller hears of it, who may ask again at once.
+        drop(slot);
+        drop(_pass);
+        if let Some(result) = result {
+            let _ = reply.send(result);
+        }
+    }
+}
+
 enum Stage<W> {
     /// Nobody polls it at the moment.
     Idle(Box<W>),
@@ -33,6 +46,8 @@ enum Stage<W> {
     /// Somebody does, and nobody wants it any more.
     GivenUp,
     Over,
+    /// Over, because its runtime ended in the middle.
+    CutOff,
 }
 
 /// Shared by the caller, by the line while the request waits, and by the task.
@@ -45,15 +60,19 @@ pub(super) struct Job<T, H, P> {
 /// A request whose turn can come.
 pub(super) trait Start<H>: Send + Sync {
     /// Polls the request for the first time, here, so that requests reach the nodes below in the
-    /// order in which they are started. The caller's runtime does the rest.
-    fn start(self: Arc<Self>, slot: H);
+    /// order in which they are started. The caller's runtime does the rest; false if that runtime
+    /// has ended, and the request with it.
+    fn start(self: Arc<Self>, slot: H) -> bool;
+
+    /// Fails the request, which was not started.
+    fn fail(&self, why: Error);
 
     /// The runtime of its caller.
     fn runtime(&self) -> &Handle;
 }
 
 impl<T: Send + 'static, H: Send + 'static, P: Send + 'static> Start<H> for Job<T, H, P> {
-    fn start(self: Arc<Self>, slot: H) {
+    fn start(self: Arc<Self>, slot: H) -> bool {
         if let Stage::Idle(work) = &mut *self.stage() {
             work.slot = Some(slot);
         }
@@ -66,7 +85,16 @@ impl<T: Send + 'static, H: Send + 'static, P: Send + 'static> Start<H> for Job<T
         let first = pin!(tokio::task::unconstrained(poll_fn(|cx| self.poll(cx))));
         let begun = catch_unwind(AssertUnwindSafe(|| first.poll(&mut nobody)));
         if begun.is_ok_and(|poll| poll.is_pending()) {
+            // Tokio drops the task at once if the runtime has ended.
             drop(self.runtime.spawn(task));
+            return !matches!(*self.stage(), Stage::CutOff);
+        }
+        true
+    }
+
+    fn fail(&self, why: Error) {
+        if let Stage::Idle(work) = self.end(Stage::Over) {
+            work.end(Some(Err(why)));
         }
     }
 
@@ -111,14 +139,10 @@ impl<T, H, P> Job<T, H, P> {
             polled => {
                 *stage = Stage::Over;
                 drop(stage);
-                let Work { call, slot, _pass, reply } = *work;
-                drop(call);
-                // Before the caller hears of it, who may ask again at once.
-                drop(slot);
-                drop(_pass);
-                if let Poll::Ready(result) = polled {
-                    let _ = reply.send(result);
-                }
+                work.end(match polled {
+                    Poll::Ready(result) => Some(result),
+                    Poll::Pending => None,
+                });
             }
         }
         Poll::Ready(())
@@ -127,15 +151,19 @@ impl<T, H, P> Job<T, H, P> {
     /// Nobody waits for the request any more: it is dropped at once, or right after the poll that
     /// is under way.
     pub(super) fn give_up(&self) {
-        let before = {
-            let mut stage = self.stage();
-            let next = match *stage {
-                Stage::Polled | Stage::GivenUp => Stage::GivenUp,
-                Stage::Idle(_) | Stage::Over => Stage::Over,
-            };
-            std::mem::replace(&mut *stage, next)
+        drop(self.end(Stage::Over));
+    }
+
+    /// Ends the request this way, unless it has ended; gives what it was before.
+    fn end(&self, end: Stage<Work<T, H, P>>) -> Stage<Work<T, H, P>> {
+        let mut stage = self.stage();
+        let next = match *stage {
+            Stage::Idle(_) => end,
+            Stage::Polled | Stage::GivenUp => Stage::GivenUp,
+            Stage::Over => Stage::Over,
+            Stage::CutOff => Stage::CutOff,
         };
-        drop(before);
+        std::mem::replace(&mut *stage, next)
     }
 }
 
@@ -152,6 +180,6 @@ impl<T, H, P> Future for Task<T, H, P> {
 
 impl<T, H, P> Drop for Task<T, H, P> {
     fn drop(&mut self) {
-        self.0.give_up();
+        drop(self.0.end(Stage::CutOff));
     }
 }

@@ -86,6 +86,13 @@ impl<T> Line<T> {
         self.waiting.remove(&place)
     }
 
+    /// Takes out all of whom this is true, in the order of their places.
+    pub(crate) fn withdraw_all(&mut self, mut goes: impl FnMut(&T) -> bool) -> Vec<T> {
+        let going = self.waiting.iter().filter(|(_, waiting)| goes(waiting));
+        let places: Vec<Place> = going.map(|(place, _)| *place).collect();
+        places.iter().filter_map(|place| self.waiting.remove(place)).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -146,6 +153,9 @@ mod tests {
         assert_eq!(line.withdraw(gone), Some("gone"));
         assert_eq!(line.withdraw(gone), None);
         assert_eq!(line.len(), 2);
+        let other = line.push(Scope::Lane(0), "gone too");
+        assert_eq!(line.withdraw_all(|who| who.starts_with("gone")), ["gone too"]);
+        assert_eq!(line.withdraw(other), None);
         assert_eq!(all(&mut line), ["a", "b"]);
     }
 }

@@ -8,12 +8,13 @@ mod line;
 
 pub(crate) use line::Scope;
 
-use block_core::{ErrorKind, Result};
+use block_core::{Error, ErrorKind, Result};
 use job::{Call, Job, Start};
 use line::{Line, Place};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 
 /// How much of a backend's limit is used, at one moment. See
 /// [`max_in_flight`](crate::BackendBuilder::max_in_flight).
@@ -143,16 +144,47 @@ impl Shared {
     /// Starts those for whom there is room, in order. If somebody else does so already, he goes on
     /// until there is none left.
     fn start_all(self: &Arc<Self>) {
-        for _ in 0..AT_ONCE {
-            let Some((job, slot)) = self.next() else { return };
-            let _turn = Turn(self);
-            job.start(slot);
+        loop {
+            for _ in 0..AT_ONCE {
+                let Some((job, slot)) = self.next() else { return };
+                let turn = Turn(self);
+                let is_driven = Arc::clone(&job).start(slot);
+                drop(turn);
+                if !is_driven {
+                    self.abandon(job.runtime().id());
+                }
+            }
+            // Requests that end at once make room for more: the thread is not kept for all of them,
+            // unless there is no other.
+            if self.hand_over() {
+                return;
+            }
         }
-        // Requests that end at once make room for more: the thread is not kept for all of them.
-        let next = self.state().line.next().map(|(_, waiting)| Arc::clone(&waiting.job));
-        if let Some(next) = next {
-            let rest = Rest(Arc::clone(self));
-            drop(next.runtime().spawn(async move { drop(rest) }));
+    }
+
+    /// Has a task start those that still wait; false if no runtime takes it.
+    fn hand_over(self: &Arc<Self>) -> bool {
+        let here = Handle::try_current().ok();
+        let goes_on_here = here.as_ref().is_some_and(|here| Rest::spawn(self, here));
+        let next = self.state().line.next().map(|(_, waiting)| waiting.job.runtime().clone());
+        let Some(next) = next else { return true };
+        if goes_on_here && here.is_some_and(|here| here.id() == next.id()) {
+            return true;
+        }
+        // Either may be one that nobody drives any further.
+        Rest::spawn(self, &next) || goes_on_here
+    }
+
+    /// Fails those that wait in a runtime that has ended: whatever they began would be cut off.
+    fn abandon(&self, runtime: Id) {
+        let abandoned = {
+            let mut state = self.state();
+            let abandoned = state.line.withdraw_all(|w| w.job.runtime().id() == runtime);
+            state.count_waiting();
+            abandoned
+        };
+        for waiting in abandoned {
+            waiting.job.fail(not_begun());
         }
     }
 
@@ -178,12 +210,42 @@ impl State {
     }
 }
 
-/// Those that still wait are looked after when this is dropped: by a task, or for want of it.
-struct Rest(Arc<Shared>);
+/// The task that starts those that still wait. If its runtime ends before, whoever learns of that
+/// does it.
+struct Rest {
+    shared: Arc<Shared>,
+    runtime: Id,
+    /// Set by the first of two: the task that is dropped unpolled, and who has spawned it.
+    met: Arc<AtomicBool>,
+    begun: bool,
+}
+
+impl Rest {
+    /// False if this runtime has ended.
+    fn spawn(shared: &Arc<Shared>, runtime: &Handle) -> bool {
+        let met = Arc::new(AtomicBool::new(false));
+        let (shared, id) = (Arc::clone(shared), runtime.id());
+        let rest = Self { shared, runtime: id, met: Arc::clone(&met), begun: false };
+        drop(runtime.spawn(async move { rest.go() }));
+        !met.swap(true, Ordering::AcqRel)
+    }
+
+    fn go(mut self) {
+        self.begun = true;
+        self.shared.start_all();
+    }
+}
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.0.start_all();
+        if self.begun {
+            return;
+        }
+        self.shared.abandon(self.runtime);
+        // Else it is still being spawned, and its spawner goes on: in a loop, where this would nest.
+        if self.met.swap(true, Ordering::AcqRel) {
+            self.shared.start_all();
+        }
     }
 }
 
@@ -233,9 +295,18 @@ fn runtime() -> Result<Handle> {
     })
 }
 
-fn cut_off() -> block_core::Error {
-    let why = "the task that carried this request ended in the middle, with its async runtime or \
-               by a panic; whether it was carried out is unknown";
+fn cut_off() -> Error {
+    interrupted(
+        "the task that carried this request ended in the middle, with its async runtime or by a \
+         panic; whether it was carried out is unknown",
+    )
+}
+
+fn not_begun() -> Error {
+    interrupted("the async runtime of this request ended while it waited in line; it was not begun")
+}
+
+fn interrupted(why: &'static str) -> Error {
     ErrorKind::Io(std::io::Error::new(std::io::ErrorKind::Interrupted, why)).into()
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use tokio::runtime::Runtime;
 
 struct Rng(u64);
 
@@ -327,4 +328,96 @@ fn a_request_whose_runtime_ends_fails_and_gives_its_place_back() {
     assert_eq!(world.lock().unwrap().started, [0, 1]);
     release(&world, 1, End::Done);
     assert_eq!(second.block_on(next).unwrap(), 1);
+}
+
+#[test]
+fn a_runtime_that_ends_begins_nothing_more_however_many_wait_in_it() {
+    const WAITING: usize = 100_000;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let elsewhere = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let admission = Arc::new(Admission::new(Most { requests: 2, bytes: 0 }));
+    let world = Shared::default();
+    world.lock().unwrap().passes = WAITING + 1;
+    let carry = |n| {
+        let (admission, call) = (Arc::clone(&admission), call(&world, n, 0));
+        let pass = PassHeld(Arc::clone(&world));
+        Box::pin(async move { admission.carry(Scope::Lane(0), 0, call, pass).await })
+    };
+    // One that is not dropped with its runtime hears of its end.
+    let mut left_over = None;
+    for n in 0..WAITING {
+        let mut request = carry(n);
+        runtime.block_on(async { assert!(poll_once(&mut request).is_pending()) });
+        if n == WAITING / 2 {
+            left_over = Some(request);
+        } else {
+            drop(runtime.spawn(request));
+        }
+    }
+    let mut other = carry(WAITING);
+    elsewhere.block_on(async { assert!(poll_once(&mut other).is_pending()) });
+    drop(runtime);
+    let started = world.lock().unwrap().started.clone();
+    assert!(started.len() <= 4 && started.last() == Some(&WAITING), "{} began", started.len());
+    let Poll::Ready(Err(error)) = poll_once(&mut left_over.unwrap()) else { panic!("it failed") };
+    assert!(error.to_string().contains("not begun"), "{error}");
+    release(&world, WAITING, End::Done);
+    assert_eq!(elsewhere.block_on(other).unwrap(), WAITING);
+    let Pressure { in_flight, waiting, .. } = admission.pressure();
+    assert_eq!((in_flight, waiting), (0, 0));
+    let world = world.lock().unwrap();
+    assert_eq!((world.alive, world.passes), (0, 0));
+}
+
+/// The first is in flight. The others end as soon as they are started: more than are started in one
+/// go, then some of `second`, then those behind.
+fn crowd(first: &Runtime, second: &Runtime, behind: &Runtime) -> (Shared, Vec<Carried>) {
+    let admission = Arc::new(Admission::new(Most { requests: 1, bytes: 0 }));
+    let world = Shared::default();
+    let mut all = Vec::new();
+    for n in 0..100 {
+        let (admission, call) = (Arc::clone(&admission), call(&world, n, 0));
+        let mut request: Carried =
+            Box::pin(async move { admission.carry(Scope::Lane(0), 0, call, ()).await });
+        let runtime = match n {
+            0..=31 => first,
+            32 | 33 => second,
+            _ => behind,
+        };
+        runtime.block_on(async { assert!(poll_once(&mut request).is_pending()) });
+        all.push(request);
+    }
+    (1..100).for_each(|n| release(&world, n, End::Done));
+    (world, all)
+}
+
+type Carried = Pin<Box<dyn Future<Output = Result<usize>> + Send>>;
+
+fn current_thread() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+async fn all_end(all: impl Iterator<Item = Carried>) {
+    for request in all {
+        let end = tokio::time::timeout(std::time::Duration::from_secs(20), request);
+        end.await.expect("it does not hang").unwrap();
+    }
+}
+
+#[test]
+fn those_that_wait_do_not_need_a_runtime_that_nobody_drives() {
+    // The next in line, when it is handed over, is one of a runtime that stands still.
+    let (driven, still) = (current_thread(), current_thread());
+    let (world, all) = crowd(&driven, &still, &driven);
+    driven.block_on(async {
+        release(&world, 0, End::Done);
+        all_end(all.into_iter()).await;
+    });
+    // He who hands over stands still from then on.
+    let (stops, driven) = (current_thread(), current_thread());
+    let (world, mut all) = crowd(&stops, &driven, &driven);
+    release(&world, 0, End::Done);
+    let first = all.remove(0);
+    assert_eq!(stops.block_on(first).unwrap(), 0);
+    driven.block_on(all_end(all.into_iter()));
 }
