@@ -16,6 +16,7 @@ pub mod options;
 pub mod registry;
 pub mod stats;
 pub mod view;
+pub mod waitlist;
 pub mod zone;
 
 pub use buffer::{BUFFER_ALIGNMENT, BufferPool, IoBuf, IoBufMut, IoVec, IoVecMut};
@@ -33,4 +34,5 @@ pub use options::{ByteSize, ChildSpec, ImageSpec, OnOff, Options, parse_size};
 pub use registry::{ContentClaim, DriverFactory, PathClaim, Registry};
 pub use stats::{Counter, NodeStats, OpKind, OpStats};
 pub use view::NodeView;
+pub use waitlist::Waitlist;
 pub use zone::{Zone, ZoneCondition, ZoneId, ZoneOp, ZoneType, ZonedLimits, ZonedModel};

@@ -5,13 +5,11 @@
 //! Nothing is woken, started or freed in here: what is to be done is handed out.
 
 use crate::entry::{Entry, Payload};
+use block_core::Waitlist;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
-use waitlist::Waitlist;
 
-mod waitlist;
-
-pub(crate) use waitlist::Place;
+pub(crate) use block_core::waitlist::Place;
 
 /// A request counts as this many bytes at least against the size of a queue.
 const MIN_SIZE: u64 = 4096;

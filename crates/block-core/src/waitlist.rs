@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 /// A place in line. Later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u64);
+pub struct Place(u64);
 
 /// So many gaps are not worth closing.
 const FEW: usize = 32;
 
 /// A line of those who wait.
 #[derive(Debug)]
-pub(crate) struct Waitlist<T> {
+pub struct Waitlist<T> {
     /// In order of their places. Neither the first nor the last is a gap.
     slots: VecDeque<(Place, Option<T>)>,
     gaps: usize,
@@ -30,39 +30,44 @@ impl<T> Default for Waitlist<T> {
 
 impl<T> Waitlist<T> {
     /// How many wait.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.slots.len().saturating_sub(self.gaps)
     }
 
     /// Adds somebody at the end.
-    pub(crate) fn push(&mut self, waiting: T) -> Place {
+    pub fn push(&mut self, waiting: T) -> Place {
         let place = Place(self.next);
         self.next = self.next.wrapping_add(1);
         self.slots.push_back((place, Some(waiting)));
         place
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// Who waits first.
-    pub(crate) fn first(&self) -> Option<&T> {
+    pub fn first(&self) -> Option<&T> {
         self.slots.front().and_then(|(_, waiting)| waiting.as_ref())
     }
 
     /// Takes out who waits first.
-    pub(crate) fn pop(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         let (_, waiting) = self.slots.pop_front()?;
         self.trim();
         waiting
     }
 
     /// Frees the memory of a line in which nobody waits: 100,000 zones may have had one.
-    pub(crate) fn release(&mut self) {
+    pub fn release(&mut self) {
         if self.slots.is_empty() {
             self.slots = VecDeque::new();
         }
     }
 
     /// Takes out who waits at this place, if he still does.
-    pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
+    pub fn remove(&mut self, place: Place) -> Option<T> {
         let at = self.slots.binary_search_by_key(&place, |(place, _)| *place).ok()?;
         let removed = self.slots.get_mut(at)?.1.take()?;
         self.gaps = self.gaps.saturating_add(1);
@@ -72,7 +77,7 @@ impl<T> Waitlist<T> {
     }
 
     /// Takes out all to whom this applies, in order.
-    pub(crate) fn extract(&mut self, applies: impl Fn(&T) -> bool) -> Vec<T> {
+    pub fn extract(&mut self, applies: impl Fn(&T) -> bool) -> Vec<T> {
         let all = std::mem::take(&mut self.slots);
         self.gaps = 0;
         let mut extracted = Vec::new();
