@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 /// Why a request was not begun that waited for a thread.
 pub(super) const SHUT_DOWN: &str = "the runtime shut down before the request began";
@@ -40,22 +41,55 @@ pub(super) fn not_done(why: &'static str) -> Error {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    let runtime = current_runtime()?;
-    // Tokio panics if it has no blocking thread and can start none, and keeps the work. It must then
-    // not be done later, when its failure was told.
-    let work = Arc::new(Mutex::new(Some(work)));
-    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let kept = Arc::clone(&work);
-    let spawn = || runtime.spawn_blocking(move || take(&kept).map(|work| work()));
-    let Ok(task) = catch_unwind(AssertUnwindSafe(spawn)) else {
-        drop(take(&work));
-        return Err(not_done(NO_THREAD));
-    };
-    drop(work);
+    let Ok(task) = hand_over(&current_runtime()?, work) else { return Err(not_done(NO_THREAD)) };
     match task.await {
         Ok(Some(done)) => Ok(done),
         Ok(None) => Err(not_done(NO_THREAD)),
         Err(error) if error.is_cancelled() => Err(not_done(SHUT_DOWN)),
         Err(_) => Err(not_done("the request's thread panicked")),
+    }
+}
+
+/// Drops this on the blocking pool of the runtime around, or here if there is no thread to be had:
+/// for what may wait, as the closing of a file on a network does. Never panics for want of a thread.
+pub(super) fn drop_aside<T: Send + 'static>(what: T) {
+    match Handle::try_current() {
+        Ok(runtime) => drop(hand_over(&runtime, move || drop(what))),
+        Err(_) => drop(what),
+    }
+}
+
+/// Gives work to the blocking pool, or back if no thread can be had.
+fn hand_over<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
+    runtime: &Handle,
+    work: W,
+) -> std::result::Result<JoinHandle<Option<T>>, Option<W>> {
+    // Tokio panics if it has no blocking thread and can start none, and keeps the work. It must then
+    // not be done later, when its failure was told.
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<W>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let kept = Arc::clone(&work);
+    let spawn = || runtime.spawn_blocking(move || take(&kept).map(|work| work()));
+    catch_unwind(AssertUnwindSafe(spawn)).map_err(|_| take(&work))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn what_no_thread_can_be_had_for_is_not_done_and_dropped_at_once() {
+        // No thread has room for such a stack.
+        let runtime = Builder::new_current_thread().thread_stack_size(1 << 47).build().unwrap();
+        let held = Arc::new(());
+        runtime.block_on(async {
+            let own = Arc::clone(&held);
+            let error = blocking(move || drop(own)).await.unwrap_err();
+            assert!(error.to_string().contains("no thread"), "{error}");
+            assert_eq!(Arc::strong_count(&held), 1);
+            drop_aside(Arc::clone(&held));
+            assert_eq!(Arc::strong_count(&held), 1);
+        });
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use queues::Queues;
 pub(crate) use script::{Lent, Script, Taken};
 
 use super::iov::{self, Cursor, Iovecs};
+use block_core::waitlist::{Place, Waitlist};
 use block_core::{IoVec, IoVecMut};
 use io_uring::IoUring;
 use nix::libc;
@@ -53,8 +54,8 @@ pub(crate) type Ended = (Memory, io::Result<usize>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// In the ring's own queue, under this number.
-    Queued(u64),
+    /// In the ring's own queue, at this place.
+    Queued(Place),
     /// In the submission queue. The kernel has not taken it yet, but will.
     Pushed,
     WithKernel,
@@ -75,10 +76,8 @@ struct Slot<K> {
 pub(crate) struct Ring<K, Q = IoUring> {
     queues: ManuallyDrop<Q>,
     slots: ManuallyDrop<Slab<Slot<K>>>,
-    /// Keys and numbers of the slots that are queued, in order. A number that is not the slot's is
-    /// that of a transfer which was withdrawn: its key may have been given out again since.
-    queue: VecDeque<(usize, u64)>,
-    next_number: u64,
+    /// Keys of the slots that are queued, in order.
+    queue: Waitlist<usize>,
     /// Keys of the entries that lie in the submission queue, in order.
     pushed: VecDeque<usize>,
     /// How many transfers the kernel has taken and not completed.
@@ -107,8 +106,7 @@ impl<K, Q> Ring<K, Q> {
         Self {
             queues: ManuallyDrop::new(queues),
             slots: ManuallyDrop::new(Slab::new()),
-            queue: VecDeque::new(),
-            next_number: 0,
+            queue: Waitlist::default(),
             pushed: VecDeque::new(),
             with_kernel: 0,
         }
@@ -131,11 +129,10 @@ impl<K: AsFd, Q: Queues> Ring<K, Q> {
 
     /// Queues a transfer; returns its key, under which [`take`](Self::take) gives it back.
     pub(crate) fn start(&mut self, transfer: Transfer, keep: K) -> usize {
-        let number = self.next_number;
-        self.next_number = number.wrapping_add(1);
-        let slot = Slot { transfer, state: State::Queued(number), iovecs: None, keep };
-        let key = self.slots.insert(slot);
-        self.queue.push_back((key, number));
+        let vacant = self.slots.vacant_entry();
+        let key = vacant.key();
+        let state = State::Queued(self.queue.push(key));
+        vacant.insert(Slot { transfer, state, iovecs: None, keep });
         key
     }
 
@@ -158,9 +155,12 @@ impl<K: AsFd, Q: Queues> Ring<K, Q> {
     }
 
     /// Takes a transfer out that was not submitted yet.
-    pub(crate) fn withdraw(&mut self, key: usize) -> Option<K> {
-        let queued = matches!(self.slots.get(key)?.state, State::Queued(_));
-        queued.then(|| self.slots.try_remove(key).map(|slot| slot.keep)).flatten()
+    pub(crate) fn withdraw(&mut self, key: usize) -> Option<(Memory, K)> {
+        let State::Queued(place) = self.slots.get(key)?.state else {
+            return None;
+        };
+        self.queue.remove(place);
+        self.slots.try_remove(key).map(|slot| (slot.transfer.memory, slot.keep))
     }
 
     /// Whether a call of [`submit`](Self::submit) has something to do.
@@ -189,11 +189,9 @@ impl<K: AsFd, Q: Queues> Ring<K, Q> {
     /// What the kernel says; what it did not take stays queued.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
         while self.has_room()
-            && let Some((key, number)) = self.queue.front().copied()
+            && let Some(key) = self.queue.first().copied()
         {
-            if let Some(slot) = self.slots.get_mut(key)
-                && slot.state == State::Queued(number)
-            {
+            if let Some(slot) = self.slots.get_mut(key) {
                 let call = call(slot, key);
                 // SAFETY: the slot owns the memory and, through `keep`, the file. It is left in
                 // place until its completion is reaped, and leaked if the ring is dropped before.
@@ -203,7 +201,7 @@ impl<K: AsFd, Q: Queues> Ring<K, Q> {
                 slot.state = State::Pushed;
                 self.pushed.push_back(key);
             }
-            self.queue.pop_front();
+            self.queue.pop();
         }
         if !self.pushed.is_empty() {
             let taken = self.queues.submit()?;
@@ -220,13 +218,9 @@ impl<K: AsFd, Q: Queues> Ring<K, Q> {
     /// Ends what the kernel has not taken, as cancelled, and calls `ended` for each. Only for a ring
     /// to which the kernel takes nothing any more, and that is not submitted to again.
     pub(crate) fn cancel_unsubmitted(&mut self, mut ended: impl FnMut(usize, &mut K)) {
-        let slots = &mut self.slots;
-        let pushed = self.pushed.drain(..).map(|key| (key, State::Pushed));
-        let queued = self.queue.drain(..).map(|(key, number)| (key, State::Queued(number)));
-        for (key, state) in pushed.chain(queued) {
-            if let Some(slot) = slots.get_mut(key)
-                && slot.state == state
-            {
+        let queued = self.queue.extract(|_| true);
+        for key in self.pushed.drain(..).chain(queued) {
+            if let Some(slot) = self.slots.get_mut(key) {
                 slot.state = State::Ended(libc::ECANCELED.saturating_neg());
                 ended(key, &mut slot.keep);
             }

@@ -232,6 +232,15 @@ impl Lent {
         (buf, lent)
     }
 
+    /// A buffer to be filled, whose owner does this when it is freed.
+    pub(crate) fn to_fill_then(len: usize, freed: impl FnOnce() + Send + 'static) -> IoBufMut {
+        let lent = Self::new(len, None);
+        let start = lent.start();
+        let owner = Owner { _memory: lent.0, freed: Mutex::new(Some(Box::new(freed))) };
+        // SAFETY: as above.
+        unsafe { IoBufMut::from_foreign(start, len, Arc::new(owner) as _) }
+    }
+
     /// A buffer to be written at this offset.
     pub(crate) fn to_write(len: usize, offset: u64) -> (IoBuf, Self) {
         let lent = Self::new(len, Some(offset));
@@ -247,5 +256,17 @@ impl Lent {
 
     pub(crate) fn bytes(&self) -> impl Iterator<Item = u8> {
         self.0.iter().map(|byte| byte.load(Ordering::SeqCst))
+    }
+}
+
+struct Owner {
+    _memory: Arc<Box<[AtomicU8]>>,
+    freed: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let freed = self.freed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        freed.into_iter().for_each(|freed| freed());
     }
 }

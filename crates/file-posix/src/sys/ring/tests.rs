@@ -144,3 +144,25 @@ fn a_full_submission_queue_takes_the_rest_later() {
     ring.reap(|_, _, _| ended += 1);
     assert_eq!((ended, ring.is_idle()), (3, true));
 }
+
+#[test]
+fn what_is_withdrawn_while_the_kernel_hangs_leaves_no_trace() {
+    let (mut ring, script, file) = scripted();
+    for _ in 0..Script::DEPTH {
+        ring.start(lent().0, Arc::clone(&file));
+    }
+    ring.submit().unwrap();
+    let stays = ring.start(lent().0, Arc::clone(&file));
+    for _ in 0..10_000 {
+        let (transfer, memory) = lent();
+        let key = ring.start(transfer, Arc::clone(&file));
+        drop(ring.withdraw(key).unwrap());
+        assert!(!memory.is_held());
+    }
+    assert_eq!((ring.queue.len(), ring.slots.len()), (1, Script::DEPTH as usize + 1));
+    script.oblige();
+    ring.reap(|_, _, _| ());
+    ring.submit().unwrap();
+    ring.reap(|_, _, _| ());
+    assert!(ring.take(stays).is_some());
+}

@@ -5,6 +5,7 @@ use super::Lane;
 use super::state::{After, Keep, Waiter, release};
 use crate::sys::{Ended, Queues, Transfer};
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -41,6 +42,7 @@ impl<Q: Queues> Future for Request<'_, Q> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let lane = self.lane;
         let mut after = After::default();
+        let mut before = None;
         let mut state = lane.state();
         let key = match &mut self.stage {
             Stage::Started(key) => *key,
@@ -71,13 +73,15 @@ impl<Q: Queues> Future for Request<'_, Q> {
                 Poll::Ready(Answer::Ended(ended, keep.held))
             }
             None => {
-                if let Some(keep) = state.ring.keep_mut(key) {
-                    keep.waiter = Waiter::Task(Some(cx.waker().clone()));
-                }
+                before = state.ring.keep_mut(key).map(|keep| {
+                    let waiter = Waiter::Task(Some(cx.waker().clone()));
+                    mem::replace(&mut keep.waiter, waiter)
+                });
                 Poll::Pending
             }
         };
         drop(state);
+        drop(before);
         after.finish();
         result
     }
@@ -88,13 +92,21 @@ impl<Q: Queues> Drop for Request<'_, Q> {
         let Stage::Started(key) = self.stage else { return };
         let mut state = self.lane.state();
         let withdrawn = state.ring.withdraw(key);
-        let kept = withdrawn.or_else(|| state.ring.take(key).map(|(_, keep)| keep));
-        if kept.is_none()
-            && let Some(keep) = state.ring.keep_mut(key)
-        {
-            keep.waiter = Waiter::Gone;
-        }
+        let ended = || state.ring.take(key).map(|((memory, _), keep)| (memory, keep));
+        let taken = withdrawn.or_else(ended);
+        let waiter = match &taken {
+            Some(_) => None,
+            None => {
+                let keep = state.ring.keep_mut(key);
+                keep.map(|keep| mem::replace(&mut keep.waiter, Waiter::Gone))
+            }
+        };
+        // Owners of memory, and wakers, may come back to the lane when they are dropped.
         drop(state);
-        kept.and_then(|keep| keep.held).into_iter().for_each(release);
+        drop(waiter);
+        if let Some((memory, keep)) = taken {
+            drop(memory);
+            keep.held.into_iter().for_each(release);
+        }
     }
 }

@@ -2,14 +2,14 @@
 //! be done is handed out, as [`After`].
 
 use super::super::Held;
-use crate::sys::{Queues, Ring};
+use crate::engine::offload::drop_aside;
+use crate::sys::{Memory, Queues, Ring};
 use block_core::InFlightGuard;
 use smallvec::SmallVec;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
-use tokio::runtime::Handle;
 
 /// What lives as long as a transfer.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub(super) struct State<Q: Queues> {
 #[derive(Default)]
 pub(super) struct After {
     pub(super) wakers: SmallVec<[Waker; 32]>,
+    /// Of calls for which nobody waits.
+    memory: SmallVec<[Memory; 4]>,
     pub(super) released: SmallVec<[Held; 4]>,
     /// What counted requests that pause.
     paused: SmallVec<[InFlightGuard; 4]>,
@@ -64,6 +66,7 @@ pub(super) struct After {
 
 impl After {
     pub(super) fn finish(self) {
+        drop(self.memory);
         for held in self.released {
             release(held);
         }
@@ -74,10 +77,8 @@ impl After {
 
 /// Closing a file can wait, for a network file system for example.
 pub(super) fn release(held: Held) {
-    match Handle::try_current() {
-        Ok(runtime) if Arc::strong_count(&held.file) == 1 => {
-            drop(runtime.spawn_blocking(move || drop(held)));
-        }
+    match Arc::strong_count(&held.file) {
+        1 => drop_aside(held),
         _ => drop(held),
     }
 }
@@ -142,8 +143,10 @@ impl<Q: Queues> State<Q> {
 
     /// Takes out what nobody waits for.
     fn forget(&mut self, gone: SmallVec<[usize; 4]>, after: &mut After) {
-        let kept = gone.into_iter().filter_map(|key| self.ring.take(key));
-        after.released.extend(kept.filter_map(|(_, keep)| keep.held));
+        for ((memory, _), keep) in gone.into_iter().filter_map(|key| self.ring.take(key)) {
+            after.memory.push(memory);
+            after.released.extend(keep.held);
+        }
     }
 
     pub(super) fn next(&mut self, woken: usize) -> Next {

@@ -144,3 +144,49 @@ fn between_two_calls_a_request_that_nobody_polls_is_not_under_way() {
     }
     bench.check_all_given_back();
 }
+
+/// A request whose memory, when it is freed, drops another one of the same lane.
+fn owner_of(bench: &Bench, other: Request) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    let memory = Memory::Fill(Lent::to_fill_then(16, move || drop(other)).into());
+    let transfer = Transfer { memory, at: Cursor::default(), offset: 0, last: true };
+    let held = Held { file: Arc::clone(&bench.file), guard: bench.in_flight.start() };
+    let lane = Arc::clone(&bench.lane);
+    Box::pin(async move { lane.transfer(transfer, held).await })
+}
+
+#[test]
+fn memory_is_freed_outside_of_the_lock() {
+    let story = || {
+        let bench = Bench::new();
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut others = begin(&bench, 3);
+        let mut begin = |request: &mut Pin<Box<dyn Future<Output = Answer> + Send>>| {
+            assert!(request.as_mut().poll(&mut nobody).is_pending());
+        };
+        // One that the kernel has, is given up, and ends.
+        let mut gone = owner_of(&bench, others.remove(0));
+        begin(&mut gone);
+        bench.drive();
+        assert_eq!(bench.script.taken().len(), 4);
+        // One that is withdrawn.
+        let mut withdrawn = owner_of(&bench, others.remove(0));
+        begin(&mut withdrawn);
+        drop(withdrawn);
+        drop(gone);
+        // One that is given up after its end.
+        let mut ended = owner_of(&bench, others.remove(0));
+        begin(&mut ended);
+        bench.script.oblige();
+        bench.drive();
+        bench.until(|| bench.in_flight.count() == 0);
+        drop(ended);
+        bench.drive();
+        bench.check_all_given_back();
+    };
+    let (done, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        story();
+        done.send(()).unwrap();
+    });
+    heard.recv_timeout(PATIENCE).expect("it does not lock twice");
+}
