@@ -56,8 +56,17 @@ impl BackendBuilder {
     /// Requests to one zone keep the order of their first polls. Zones take turns, so that one with
     /// thousands that wait delays a request to another by one turn; a request to several zones
     /// overtakes nothing and is not overtaken. What is in flight keeps its place until it ends,
-    /// whichever zone it is for: a device that does not answer stops all. Nothing is refused: how many wait, and how many had to, says
-    /// [`BlockBackend::pressure`].
+    /// whichever zone it is for: a device that does not answer stops all.
+    ///
+    /// A request whose caller goes away gives its place back at once. If no system call was made for
+    /// it yet, its memory is freed with it. Otherwise the memory stays until the call ends, and does
+    /// not count here any more. So where a device does not answer, and callers give up and come
+    /// again, more than the limit may be held: for each file and runtime at most 64 calls each way by
+    /// threads (of one request, or of neighbours of up to 256 KiB together), and 256 requests in each
+    /// of at most 8 rings. Flushes and changes of zones, which carry no data, wait for a thread of the
+    /// runtime even then, without a bound; let callers wait for theirs.
+    ///
+    /// Nothing is refused: how many wait, and how many had to, says [`BlockBackend::pressure`].
     ///
     /// With a limit a request is a task of the runtime that first polls it, so that no caller keeps
     /// a place by not polling; a runtime that is not driven does keep the places of its requests.

@@ -49,7 +49,7 @@ async fn first_byte(node: &Node) -> u8 {
 }
 
 #[test]
-fn a_dropped_write_is_waited_for() {
+fn a_write_dropped_before_it_began_is_not_made_and_a_flush_is_waited_for() {
     for how in [PLAIN, DIRECT] {
         one_thread().block_on(async {
             let folder = folder();
@@ -65,10 +65,10 @@ fn a_dropped_write_is_waited_for() {
             assert_eq!(poll_once(read).is_ready(), how == PLAIN);
             assert!(poll_once(node.flush()).is_pending());
             let settled = timeout(SOON, node.settle()).await;
-            assert!(settled.is_err(), "the write has not even begun");
+            assert!(settled.is_err(), "the flush has not even begun");
             drop(release);
             timeout(LATE, node.settle()).await.unwrap().unwrap();
-            assert_eq!(first_byte(&node).await, 7);
+            assert_eq!(first_byte(&node).await, 0);
         });
     }
 }
@@ -77,10 +77,10 @@ fn a_dropped_write_is_waited_for() {
 fn a_dropped_node_keeps_its_lock_until_its_orphans_end() {
     one_thread().block_on(async {
         let folder = folder();
-        let path = file_with(&folder, &[0; 8192]);
+        let path = file_with(&folder, &[7; 8192]);
         let node = open(&path, PLAIN).await.unwrap();
         let release = occupy();
-        assert!(poll_once(write(&node, 7)).is_pending());
+        assert!(poll_once(node.write_zeroes(0, 4096, RequestFlags::empty())).is_pending());
         drop(node);
         // From another runtime: this one's thread is busy.
         let again = || {
@@ -90,7 +90,12 @@ fn a_dropped_node_keeps_its_lock_until_its_orphans_end() {
         assert_eq!(told(again()).0, "busy");
         drop(release);
         let node = open(&path, PLAIN).await.unwrap();
-        assert_eq!(first_byte(&node).await, 7);
+        assert_eq!(first_byte(&node).await, 0);
+        // A write that was not begun is none.
+        let _busy = occupy();
+        assert!(poll_once(write(&node, 7)).is_pending());
+        drop(node);
+        again().unwrap();
     });
 }
 

@@ -1,13 +1,13 @@
 //! The queue of one file and runtime, and the workers that serve it.
 
-use super::super::offload::{NO_THREAD, SHUT_DOWN, not_done};
+use super::super::offload::{NO_THREAD, SHUT_DOWN, drop_aside, not_done};
 use super::answer::{Answers, End};
 use super::spin::{Alone, Lookout, Pace};
 use super::ticket::{Ticket, ticket};
 use super::work::{Row, Work};
 use crate::open_file::OpenFile;
+use block_core::waitlist::{Place, Waitlist};
 use block_core::{InFlightGuard, Result};
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ pub(super) struct Crew<W: Work> {
 }
 
 struct State<W: Work> {
-    queue: VecDeque<Entry<W>>,
+    queue: Waitlist<Entry<W>>,
     /// Those that were called and have not gone home.
     workers: usize,
     /// Of these, those that make calls.
@@ -108,13 +108,13 @@ impl<W: Work> State<W> {
     }
 
     /// What waits, if nobody is there to serve it.
-    fn take_if_nobody_comes(&mut self) -> VecDeque<Entry<W>> {
-        if self.workers > 0 { VecDeque::new() } else { std::mem::take(&mut self.queue) }
+    fn take_if_nobody_comes(&mut self) -> Vec<Entry<W>> {
+        if self.workers > 0 { Vec::new() } else { self.queue.extract(|_| true) }
     }
 
     /// The request that waited longest, with the neighbours that came right after it.
     fn take_row(&mut self, terms: Terms) -> Option<Row<Entry<W>>> {
-        let mut last = self.queue.pop_front()?;
+        let mut last = self.queue.pop()?;
         let mut len = last.work.len();
         let mut row = Row::new();
         while terms.joins && len < MAX_ROW && row.len() < MAX_ROW_REQUESTS - 1 {
@@ -122,10 +122,10 @@ impl<W: Work> State<W> {
                 last.work.len().max(next.work.len()) <= MAX_JOINED
                     && last.work.is_followed_by(&next.work)
             };
-            if !self.queue.front().is_some_and(joins) {
+            if !self.queue.first().is_some_and(joins) {
                 break;
             }
-            let Some(next) = self.queue.pop_front() else { break };
+            let Some(next) = self.queue.pop() else { break };
             len = len.saturating_add(next.work.len());
             row.push(std::mem::replace(&mut last, next));
         }
@@ -137,7 +137,7 @@ impl<W: Work> State<W> {
 impl<W: Work> Crew<W> {
     pub(super) fn new(terms: Terms) -> Self {
         let state = State {
-            queue: VecDeque::new(),
+            queue: Waitlist::default(),
             workers: 0,
             busy: 0,
             coming: false,
@@ -165,7 +165,9 @@ impl<W: Work> Crew<W> {
         state.workers == 0 && state.queue.is_empty()
     }
 
-    /// Has the work done. It is done also if the future is dropped.
+    /// Has the work done. If the future is dropped, it is done all the same if it was begun, and
+    /// gives back at once what it holds if it was not: a device that does not answer would otherwise
+    /// collect all that is ever given up.
     pub(super) async fn carry(
         self: Arc<Self>,
         runtime: &Handle,
@@ -175,13 +177,21 @@ impl<W: Work> Crew<W> {
     ) -> Result<W::Done> {
         let short = work.len() <= MAX_LOOKED_FOR;
         let (ticket, reply) = ticket();
-        let look = self.submit(runtime, Entry { work, end: End { file, guard, reply } });
-        if look && short && self.look_for(&ticket) {
+        let (place, look) = self.submit(runtime, Entry { work, end: End { file, guard, reply } });
+        let mut caller = Caller { crew: self, place, ticket };
+        if look && short && caller.crew.look_for(&caller.ticket) {
             // A task whose requests all end at once still lets others run from time to time.
             tokio::task::coop::consume_budget().await;
         }
-        drop(self);
-        ticket.await
+        (&mut caller.ticket).await
+    }
+
+    /// Takes a request out that was not begun.
+    fn withdraw(&self, place: Place) -> Option<Entry<W>> {
+        let mut state = self.state();
+        let withdrawn = state.queue.remove(place);
+        self.waiting.store(!state.queue.is_empty(), Ordering::Release);
+        withdrawn
     }
 
     fn look_for(&self, ticket: &Ticket<W::Done>) -> bool {
@@ -190,19 +200,19 @@ impl<W: Work> Crew<W> {
 
     /// Puts a request into the queue, and calls a worker if none will see it. Whether it may pay
     /// to look for the answer.
-    fn submit(self: &Arc<Self>, runtime: &Handle, entry: Entry<W>) -> bool {
-        let (calls, look) = {
+    fn submit(self: &Arc<Self>, runtime: &Handle, entry: Entry<W>) -> (Place, bool) {
+        let (place, calls, look) = {
             let mut state = self.state();
             let others = state.busy > 0 || !state.queue.is_empty();
             let look = state.alone.note(others) && state.looking;
-            state.queue.push_back(entry);
+            let place = state.queue.push(entry);
             self.waiting.store(true, Ordering::Release);
-            (state.calls(self.terms), look)
+            (place, state.calls(self.terms), look)
         };
         if calls {
             self.call(runtime);
         }
-        look
+        (place, look)
     }
 
     fn call(self: &Arc<Self>, runtime: &Handle) {
@@ -228,8 +238,29 @@ impl<W: Work> Crew<W> {
     }
 }
 
+/// One who waits for an answer. If he goes away, so does his request, unless it was begun.
+struct Caller<W: Work> {
+    crew: Arc<Crew<W>>,
+    place: Place,
+    ticket: Ticket<W::Done>,
+}
+
+impl<W: Work> Drop for Caller<W> {
+    fn drop(&mut self) {
+        if self.ticket.is_answered() {
+            return;
+        }
+        let Some(Entry { work, end }) = self.crew.withdraw(self.place) else { return };
+        drop(work);
+        match Arc::strong_count(&end.file) {
+            1 => drop_aside(end),
+            _ => drop(end),
+        }
+    }
+}
+
 /// Tells all of them that they were not begun.
-fn fail<W: Work>(entries: VecDeque<Entry<W>>, why: &'static str) {
+fn fail<W: Work>(entries: Vec<Entry<W>>, why: &'static str) {
     for entry in entries {
         drop(entry.work);
         entry.end.give(Err(not_done(why))).into_iter().for_each(Waker::wake);
@@ -354,8 +385,8 @@ impl<W: Work> Drop for Worker<W> {
             match self.stance {
                 Stance::Called => (state.take_if_nobody_comes(), false),
                 // Those that are there serve the queue until it is empty.
-                _ if state.workers > 0 => (VecDeque::new(), false),
-                _ => (VecDeque::new(), state.calls(self.crew.terms)),
+                _ if state.workers > 0 => (Vec::new(), false),
+                _ => (Vec::new(), state.calls(self.crew.terms)),
             }
         };
         if let (true, Ok(runtime)) = (calls, Handle::try_current()) {
