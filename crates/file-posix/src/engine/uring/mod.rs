@@ -21,6 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
@@ -50,15 +51,47 @@ struct Lanes {
     added: u64,
 }
 
+impl Lanes {
+    /// Makes room for one more refusal: the oldest goes.
+    fn forget_a_refusal(&mut self) {
+        let refused = self.entries.iter().filter(|entry| entry.lane.is_err());
+        if refused.count() >= MAX_REFUSALS
+            && let Some(oldest) = self.entries.iter().position(|entry| entry.lane.is_err())
+        {
+            self.entries.remove(oldest);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     /// Counted from 1.
     serial: u64,
     runtime: Id,
     number: usize,
-    /// `None` where no ring could be had: threads do the work.
-    lane: Option<Arc<Lane<IoUring>>>,
+    /// Where no ring could be had, when that was: threads do the work for a while.
+    lane: Result<Arc<Lane<IoUring>>, Instant>,
 }
+
+impl Entry {
+    /// Whether another ring is to be tried.
+    fn is_refusal_over(&self) -> bool {
+        self.lane.as_ref().is_err_and(|at| at.elapsed() >= RETRY)
+    }
+
+    /// Whether it is to be remembered: there are requests, or a runtime that may send some.
+    fn is_needed(&self) -> bool {
+        match &self.lane {
+            Ok(lane) => !lane.is_retired() || !lane.close(),
+            Err(_) => !self.is_refusal_over(),
+        }
+    }
+}
+
+/// What was refused for want of descriptors or memory may be had later.
+const RETRY: Duration = Duration::from_secs(10);
+/// So many refusals are remembered: runtimes come and go.
+const MAX_REFUSALS: usize = 64;
 
 /// Whether a request was carried to its end, or has to be by other means.
 pub(super) enum Carried<T> {
@@ -82,7 +115,8 @@ impl Uring {
         let (id, number) = (runtime.id(), thread_number() % lanes_per_runtime());
         let find = |entries: &[Entry]| {
             let found = entries.iter().find(|e| e.runtime == id && e.number == number);
-            found.map(|entry| entry.lane.clone())
+            let found = found.filter(|entry| !entry.is_refusal_over());
+            found.map(|entry| entry.lane.as_ref().ok().cloned())
         };
         let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = find(&known.entries) {
@@ -93,23 +127,18 @@ impl Uring {
         if let Some(found) = find(&lanes.entries) {
             return found;
         }
-        lanes.entries.retain(|e| {
-            let needed = e.lane.as_ref().is_none_or(|lane| !lane.is_retired());
-            needed || e.lane.as_ref().is_some_and(|lane| !lane.close())
+        lanes.entries.retain(Entry::is_needed);
+        lanes.forget_a_refusal();
+        let lane = Ring::new().and_then(|ring| Lane::open(ring, &runtime)).map_err(|error| {
+            tracing::warn!(%error, "no io_uring for this runtime for now; threads do the work");
+            Instant::now()
         });
-        let lane = match Ring::new().and_then(|ring| Lane::open(ring, &runtime)) {
-            Ok(lane) => Some(lane),
-            Err(error) => {
-                tracing::warn!(%error, "no io_uring for this runtime; threads do the work");
-                None
-            }
-        };
         lanes.added = lanes.added.saturating_add(1);
         let serial = lanes.added;
         lanes.entries.push(Entry { serial, runtime: id, number, lane: lane.clone() });
         drop(lanes);
         self.added.notify_waiters();
-        lane
+        lane.ok()
     }
 
     /// Makes the calls that a request asks for. What the request holds is given back as soon as
@@ -180,14 +209,14 @@ impl Uring {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(seen, lanes.added);
         let new = lanes.entries.iter().filter(|e| e.serial > before && e.runtime != here);
-        new.filter_map(|e| e.lane.clone()).collect()
+        new.filter_map(|e| e.lane.as_ref().ok().cloned()).collect()
     }
 }
 
 impl Drop for Uring {
     fn drop(&mut self) {
         let lanes = self.lanes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for lane in lanes.entries.iter().filter_map(|e| e.lane.as_ref()) {
+        for lane in lanes.entries.iter().filter_map(|e| e.lane.as_ref().ok()) {
             lane.close();
         }
     }

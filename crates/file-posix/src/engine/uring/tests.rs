@@ -6,7 +6,6 @@ use crate::engine::transfer::Reading;
 use block_core::{BufferPool, IoBufMut};
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
@@ -84,4 +83,28 @@ fn a_ring_that_came_after_a_settle_began_is_driven_by_it_too() {
         settled.expect("it drives the ring of a runtime that nobody drives");
     });
     assert!(matches!(second.block_on(request), Carried::Done(Ok(()), _)));
+}
+
+#[test]
+fn a_ring_that_could_not_be_had_is_tried_again_and_few_refusals_are_remembered() {
+    let uring = Uring::default();
+    // A runtime that cannot watch a ring.
+    let refused = || Builder::new_current_thread().build().unwrap();
+    for _ in 0..500 {
+        refused().block_on(async { assert!(uring.lane().is_none()) });
+    }
+    let known = || uring.lanes.read().unwrap().entries.len();
+    assert!(known() <= MAX_REFUSALS, "{}", known());
+    refused().block_on(async {
+        assert!(uring.lane().is_none());
+        let tries = || uring.lanes.read().unwrap().added;
+        let before = tries();
+        assert!(uring.lane().is_none());
+        assert_eq!(tries(), before, "not again and again");
+        for entry in &mut uring.lanes.write().unwrap().entries {
+            entry.lane = Err(Instant::now().checked_sub(RETRY).unwrap());
+        }
+        assert!(uring.lane().is_none());
+        assert_eq!((tries(), known()), (before + 1, 1));
+    });
 }
