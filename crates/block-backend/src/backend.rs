@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) gate: Gate,
     /// `None` without a limit on what is in flight.
     pub(crate) admission: Option<Admission>,
+    /// What the last flush came to, then what closing did.
+    flushed: OnceCell<Result<()>>,
     closed: OnceCell<Result<()>>,
 }
 
@@ -72,8 +74,8 @@ impl BlockBackend {
         let mut limits = *root.limits();
         limits.read_only |= !root.needs().write;
         let admission = (!most.is_unlimited()).then(|| Admission::new(most));
-        let (gate, closed) = (Gate::default(), OnceCell::new());
-        Self(Arc::new(Inner { root, limits, pool, gate, admission, closed }))
+        let (gate, flushed, closed) = (Gate::default(), OnceCell::new(), OnceCell::new());
+        Self(Arc::new(Inner { root, limits, pool, gate, admission, flushed, closed }))
     }
 
     /// The facts that never change while the backend is open.
@@ -261,14 +263,17 @@ impl BlockBackend {
     pub async fn close(&self) -> Result<()> {
         self.0.gate.close();
         let work = || async {
-            self.0.gate.wait_empty().await;
-            let mut result = self.0.root.settle().await;
-            if !self.0.limits.read_only {
-                result = result.and(self.0.root.flush().await);
-            }
-            result.and(self.0.root.close().await)
+            // Not again after a call that was dropped while it closed the nodes.
+            let flushed = self.0.flushed.get_or_init(|| self.flush_at_the_end()).await.clone();
+            flushed.and(self.0.root.close().await)
         };
         self.0.closed.get_or_init(work).await.clone()
+    }
+
+    async fn flush_at_the_end(&self) -> Result<()> {
+        self.0.gate.wait_empty().await;
+        let settled = self.0.root.settle().await;
+        if self.0.limits.read_only { settled } else { settled.and(self.0.root.flush().await) }
     }
 }
 

@@ -6,7 +6,13 @@
 
 mod hold;
 
-use block_backend::{BackendBuilder, BlockBackend, ErrorKind, ZoneCondition};
+use block_backend::block_core::graph::{Graph, Inherited};
+use block_backend::block_core::{ChildNeeds, ChildRole};
+use block_backend::image::{CreateOptions, GeometryConfig, create_zoned};
+use block_backend::{
+    BackendBuilder, BlockBackend, ErrorKind, Options, ZoneCondition, standard_drivers,
+};
+use fault_inject::{Action, FaultInject, Ops, Rule, When};
 use hold::{Hold, SOON, held_device};
 use std::future::Future;
 use tokio::time::timeout;
@@ -244,3 +250,37 @@ stories!(
         two_runtimes_take_turns_although_only_one_is_driven_at_a_time,
     ]
 );
+
+#[tokio::test]
+async fn a_close_that_is_dropped_half_way_is_ended_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("closing.zbd");
+    let geometry = GeometryConfig { size: 4 * ZONE, zone_size: ZONE, ..GeometryConfig::default() };
+    create_zoned(&path, &CreateOptions::new(geometry), false).await.unwrap();
+    let graph = Graph::new(standard_drivers());
+    let file = Options::driver("file").set("filename", path.to_str().unwrap());
+    let file = graph.open_options(file, Inherited::default()).await.unwrap();
+    let needs = ChildNeeds {
+        role: ChildRole::Filtered,
+        write: true,
+        share_write: false,
+        carries_zones: true,
+    };
+    let (driver, storage) = FaultInject::new(file.attach(needs, "storage").unwrap());
+    let _storage = graph.add(Some("storage"), Box::new(driver)).unwrap();
+    let zoned = Options::driver("zoned-file").set("file", "storage");
+    let zoned = graph.open_options(zoned, Inherited::default()).await.unwrap();
+    let disk = BlockBackend::builder().graph(&graph).on_node(&zoned).unwrap();
+    disk.append(0, block(1)).await.unwrap();
+    disk.flush().await.unwrap();
+    // A flush has nothing to write any more; closing leaves a mark.
+    let hang = Action::Hang { when: When::Before };
+    storage.add(Rule::new("stopped", hang).on(Ops::WRITE)).unwrap();
+    assert!(timeout(SOON, disk.close()).await.is_err());
+    assert!(zoned.is_closed(), "it had begun with the nodes");
+    storage.remove("stopped").unwrap();
+    disk.close().await.unwrap();
+    assert!(file.is_closed(), "all nodes are closed");
+    let again = BlockBackend::open(path.to_str().unwrap()).await.unwrap();
+    assert_eq!(again.read(0, 4096).await.unwrap(), block(1));
+}

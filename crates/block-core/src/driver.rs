@@ -16,8 +16,11 @@
 //! there is that buffers, guards and the update of write pointers travel *into* the operation.
 //!
 //! # Blocking
-//! No method may block the calling thread for longer than a short lock is held. A system call that
-//! can block is taken off the async threads.
+//! No method may keep the calling thread waiting for a device, for a file system or for another
+//! request: a system call that can block is taken off the async threads. What is left is short: a
+//! lock; the copying of at most 64 KiB from or to the page cache, where the kernel says that it has
+//! no need to wait; and a look-out of some microseconds for an answer that is about to come, where
+//! being woken for it would take longer.
 
 use crate::buffer::{IoVec, IoVecMut};
 use crate::edge::Child;
@@ -83,7 +86,8 @@ pub trait BlockDriver: Debug + Send + Sync {
     async fn settle(&self) -> Result<()>;
 
     /// Ends the node's use: what must be written at the end is written and made durable, locks are
-    /// released. Called once, after everything settled; no request follows. A node that is dropped
+    /// released. Called after everything settled, and no request follows. Called
+    /// again only if its future was dropped before the end: it then ends what is left to do. A node that is dropped
     /// without a close loses nothing that was flushed. Children are closed after their parents.
     async fn close(&self) -> Result<()>;
 }

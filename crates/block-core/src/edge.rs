@@ -5,6 +5,7 @@ use crate::node::Node;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 /// What a parent uses a child for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,8 @@ pub struct Child {
     node: Arc<Node>,
     needs: ChildNeeds,
     ticket: u64,
+    /// What closing came to.
+    closed: OnceCell<Result<()>>,
 }
 
 impl Child {
@@ -63,13 +66,21 @@ impl Child {
     }
 
     /// Gives up this parent's rights, and closes the node (see [`Node::close`]) if no other parent
-    /// has any. No request may follow through this edge.
+    /// has any. No request may follow through this edge. A second call waits for the first one and
+    /// returns the same; if the future is dropped, another call ends the work.
     ///
     /// # Errors
     /// Whatever closing meets.
     pub async fn close(&self) -> Result<()> {
-        let last = self.node.users().remove(self.ticket);
-        if last { Box::pin(self.node.close()).await } else { Ok(()) }
+        let work = || async {
+            if !self.node.begin_leave(self.ticket) {
+                return Ok(());
+            }
+            let result = Box::pin(self.node.close()).await;
+            self.node.users().remove(self.ticket);
+            result
+        };
+        self.closed.get_or_init(work).await.clone()
     }
 }
 
@@ -102,6 +113,7 @@ impl Node {
     /// carry zones; [`ReadOnly`](ErrorKind::ReadOnly) for a writer of a read-only node;
     /// [`Busy`](ErrorKind::Busy) if the parent and the present users do not agree to share.
     pub fn attach(self: &Arc<Self>, needs: ChildNeeds, parent: &str) -> Result<Child> {
+        let mut users = self.users();
         if self.is_closed() {
             return Err(crate::Error::from(ErrorKind::Closed).with_node(self.name_arc()));
         }
@@ -116,8 +128,22 @@ impl Node {
         if needs.write && self.limits().read_only {
             return Err(crate::Error::from(ErrorKind::ReadOnly).with_node(self.name_arc()));
         }
-        let ticket = self.users().add(needs, parent, self.name())?;
-        Ok(Child { node: Arc::clone(self), needs, ticket })
+        let ticket = users.add(needs, parent, self.name())?;
+        drop(users);
+        Ok(Child { node: Arc::clone(self), needs, ticket, closed: OnceCell::new() })
+    }
+
+    /// Takes a user out, unless it is the last one: it then stays until the node is closed, to which
+    /// nobody can attach from now on. Whether it is.
+    fn begin_leave(&self, ticket: u64) -> bool {
+        let mut users = self.users();
+        let is_last = users.is_last(ticket);
+        if is_last {
+            self.refuse_users();
+        } else {
+            users.remove(ticket);
+        }
+        is_last
     }
 }
 
@@ -150,10 +176,12 @@ impl Users {
         Ok(ticket)
     }
 
-    /// Takes a user out; whether it was there and was the last one, so that the node is closed now.
-    fn remove(&mut self, ticket: u64) -> bool {
-        let before = self.list.len();
+    /// Whether this user is there, and no other.
+    fn is_last(&self, ticket: u64) -> bool {
+        matches!(self.list.as_slice(), [(only, ..)] if *only == ticket)
+    }
+
+    fn remove(&mut self, ticket: u64) {
         self.list.retain(|(t, ..)| *t != ticket);
-        before == 1 && self.list.is_empty()
     }
 }

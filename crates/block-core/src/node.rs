@@ -12,6 +12,7 @@ use crate::zone::{Zone, ZoneOp};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OnceCell;
 
 /// A node of the graph. Parents hold it through a [`Child`]; it lives as long as one of them.
 ///
@@ -25,6 +26,8 @@ pub struct Node {
     stats: NodeStats,
     users: Mutex<Users>,
     closed: AtomicBool,
+    /// What the driver's closing came to.
+    driver_closed: OnceCell<Result<()>>,
 }
 
 impl Node {
@@ -38,6 +41,7 @@ impl Node {
             stats: NodeStats::default(),
             users: Mutex::default(),
             closed: AtomicBool::new(false),
+            driver_closed: OnceCell::new(),
         })
     }
 
@@ -160,14 +164,23 @@ impl Node {
 
     /// Closes this node and then all below it that have no other parent; nobody can attach to it
     /// from then on. An error does not stop the rest from being closed; the first one is returned.
-    /// See [`BlockDriver::close`]. A parent closes its edge instead, with [`Child::close`].
+    /// See [`BlockDriver::close`]. A parent closes its edge instead, with [`Child::close`]. A second
+    /// call waits for the first one and returns the same; if the future is dropped, another call
+    /// ends the work.
     pub async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
-        let mut result = self.driver.close().await.map_err(|e| self.explain(e, "close", None));
+        self.refuse_users();
+        let driver =
+            || async { self.driver.close().await.map_err(|e| self.explain(e, "close", None)) };
+        let mut result = self.driver_closed.get_or_init(driver).await.clone();
         for child in self.driver.children() {
             result = result.and(child.close().await);
         }
         result
+    }
+
+    /// Nobody can attach from now on.
+    pub(crate) fn refuse_users(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// Whether the node was closed.

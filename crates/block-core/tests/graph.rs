@@ -133,6 +133,24 @@ async fn parents_close_before_their_children_and_shared_ones_stay() {
 }
 
 #[tokio::test]
+async fn a_close_that_is_dropped_half_way_is_ended_by_the_next() {
+    let (graph, log) = graph();
+    let image = "driver=filter,node-name=top,file.driver=filter,file.node-name=slow,file.file.driver=store,\
+         file.file.node-name=low";
+    let node = open(&graph, image).await.unwrap();
+    let user = node.attach(READER, "user").unwrap();
+    let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(Box::pin(user.close()).as_mut().poll(&mut nobody).is_pending());
+    assert_eq!(*log.lock().unwrap(), ["close top", "close slow"]);
+    assert_eq!(node.attach(READER, "late").unwrap_err().kind().name(), "closed");
+    user.close().await.unwrap();
+    let rest = log.lock().unwrap().split_off(2);
+    assert_eq!(rest, ["close slow", "end slow", "close low"], "what has ended is not closed again");
+    user.close().await.unwrap();
+    assert_eq!(log.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn requests_are_counted_and_errors_name_the_node_nearest_to_the_cause() {
     let (graph, _) = graph();
     let image =

@@ -80,7 +80,12 @@ impl BlockDriver for Fake {
         self.say("settle")
     }
     async fn close(&self) -> Result<()> {
-        self.say("close")
+        self.say("close")?;
+        if &*self.name == "slow" {
+            tokio::task::yield_now().await;
+            self.say("end")?;
+        }
+        Ok(())
     }
 }
 

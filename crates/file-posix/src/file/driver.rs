@@ -223,15 +223,13 @@ impl BlockDriver for FileDriver {
     }
 
     async fn close(&self) -> Result<()> {
-        let running = self.start()?;
-        let file = {
-            let mut slot = self.file.write().unwrap_or_else(PoisonError::into_inner);
-            slot.take().ok_or(ErrorKind::Closed)?
-        };
-        let result = match file.durability.is_dirty() {
+        // Without a file an earlier call came to its last step, which nothing stops.
+        let Ok(running) = self.start() else { return Ok(()) };
+        let result = match running.file.durability.is_dirty() {
             true => running.sync().await,
-            false => file.durability.check(),
+            false => running.file.durability.check(),
         };
+        let file = self.file.write().unwrap_or_else(PoisonError::into_inner).take();
         // Closing can wait for a network file system; the last operation in flight does it.
         drop(running);
         result.and(blocking(move || drop(file)).await)
