@@ -8,7 +8,9 @@
 //! - makes the calls that [`Reading`](transfer::Reading) and [`Writing`](transfer::Writing) ask
 //!   for, one after another, and tells them the results: short transfers, the end of the file,
 //!   interruptions and bounce buffers are handled there, the same way for every engine;
-//! - never blocks the thread that polls it.
+//! - never keeps the thread that polls it waiting for the file. What it does there is short: a lock,
+//!   the copying of at most 64 KiB from or to the page cache (`inline.rs`), at most 15 µs of looking
+//!   out for an answer that is about to come (`threads/spin.rs`).
 //!
 //! What each request takes:
 //!
