@@ -19,6 +19,8 @@ pub enum Door {
     /// No export: the kernel's own emulation.
     NullBlk,
     Ublk,
+    /// ublk with a device that outlives its server: requests wait for the next one.
+    UblkRecover,
     Vduse,
 }
 
@@ -26,12 +28,13 @@ pub enum Door {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Door {
-    pub const NAMES: [&str; 3] = ["null_blk", "ublk", "vduse"];
+    pub const NAMES: [&str; 4] = ["null_blk", "ublk", "ublk-recover", "vduse"];
 
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "null_blk" => Some(Self::NullBlk),
             "ublk" => Some(Self::Ublk),
+            "ublk-recover" => Some(Self::UblkRecover),
             "vduse" => Some(Self::Vduse),
             _ => None,
         }
@@ -48,10 +51,12 @@ impl Door {
     }
 
     fn arguments(self, number: u32) -> Vec<String> {
+        let id = number.to_string();
         match self {
             Self::NullBlk => Vec::new(),
-            Self::Ublk => vec!["ublk".into(), "--id".into(), number.to_string()],
-            Self::Vduse => vec!["vduse".into(), "--name".into(), format!("lab{number}")],
+            Self::Ublk => vec!["ublk".into(), "--id".into(), id],
+            Self::UblkRecover => vec!["ublk".into(), "--recover".into(), "--id".into(), id],
+            Self::Vduse => vec!["vduse".into(), "--name".into(), format!("lab{id}")],
         }
     }
 }
@@ -292,7 +297,8 @@ pub fn zblk() -> String {
     COPY.get_or_init(copy).clone()
 }
 
-fn first_line(server: &mut Child) -> String {
+/// What a server says when it is ready.
+pub fn first_line(server: &mut Child) -> String {
     let mut line = String::new();
     let output = server.stdout.as_mut().expect("its output is ours");
     // At the end of the process at the latest there is an end of file.
@@ -303,7 +309,8 @@ fn first_line(server: &mut Child) -> String {
     line
 }
 
-fn wait(server: &mut Child) -> std::process::ExitStatus {
+/// Waits for a server that was told to end.
+pub fn wait(server: &mut Child) -> std::process::ExitStatus {
     let begun = Instant::now();
     loop {
         if let Some(status) = server.try_wait().unwrap() {

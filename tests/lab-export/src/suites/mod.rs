@@ -7,6 +7,7 @@ mod fio;
 mod killed;
 mod limits;
 mod regular;
+mod vduse;
 mod zonefs;
 mod zones;
 
@@ -71,6 +72,11 @@ pub fn run(door: Door, results: &mut Results) {
         && let Some(mut suite) = results.suite("regular", "regular")
     {
         regular::run(door, &mut suite);
+    }
+    if door == Door::Vduse
+        && let Some(mut suite) = results.suite("vduse", "drivers")
+    {
+        vduse::run_all(&mut suite);
     }
 }
 
