@@ -61,6 +61,12 @@ impl Door {
     }
 }
 
+/// A number that no device of this run has had.
+fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A device that is being exported.
 pub struct Export {
     pub device: PathBuf,
@@ -124,8 +130,7 @@ impl Export {
     }
 
     fn of_image(door: Door, image: PathBuf, zoned: bool, more: &[&str]) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = next_number();
         let more = more.iter().map(|&word| word.to_owned()).collect();
         let server = Server { door, number, image, zoned, more, child: None };
         let mut export = Self { device: PathBuf::new(), source: Source::Server(server) };
@@ -221,6 +226,11 @@ impl Export {
         let mut child = server.child.take().expect("a server that runs");
         child.kill().unwrap();
         wait(&mut child);
+        // A number is free again only when nobody holds its old device open, and a file system that
+        // was on it does.
+        if server.door == Door::Ublk {
+            server.number = next_number();
+        }
     }
 
     /// Starts a server again after [`Export::stop`] or [`Export::kill`]. The device may get another
