@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -408,6 +408,11 @@ impl Life {
 
     /// Stops the device, waits for the queues, and deletes it.
     fn stop(mut self, inbox: &Receiver<Event>) -> Result<()> {
+        // What could not be taken over waits on, with all its requests, for the next server. The
+        // queues' threads end with the process, and with them the hold on the device.
+        if self.added.recovered && !self.started {
+            return self.check();
+        }
         let id = self.id();
         if self.started && self.serving > 0 && self.failure.is_none() {
             write_out(&format!("/dev/ublkb{id}"));
@@ -419,10 +424,15 @@ impl Life {
         };
         if stopped.is_ok() {
             while self.serving > 0 {
-                match inbox.recv() {
+                match inbox.recv_timeout(PAUSE) {
                     Ok(Event::Queue(number, News::Ended(result))) => self.note_end(number, result),
-                    Ok(_) => {}
-                    Err(_) => break,
+                    // A device that never started: queues may have offered to serve after it was
+                    // stopped, and hear of it only so.
+                    Err(RecvTimeoutError::Timeout) if !self.started => {
+                        let _ = self.added.control.kill_dev();
+                    }
+                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             for thread in self.queues.drain(..) {

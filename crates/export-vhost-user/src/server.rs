@@ -11,9 +11,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
+
+/// So long a passing shortage is waited out.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a device is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(target: "block", %error, "a front end could not be accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
                 Err(error) => return Err(on(self.socket.path(), &error)),
@@ -98,7 +102,11 @@ impl Server {
             tracing::info!(target: "block", "a front end is connected");
             let session =
                 Session::new(self.export.clone(), Arc::clone(&self.workers), self.write_through);
-            self.socket.serve(stream, session).await?;
+            if let Err(error) = self.socket.serve(stream, session).await {
+                // A passing shortage of descriptors or threads; the front end may come again.
+                tracing::warn!(target: "block", %error, "a front end could not be served");
+                tokio::time::sleep(PAUSE).await;
+            }
             tracing::info!(target: "block", "the front end is gone");
         }
     }

@@ -139,7 +139,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         for ring in &mut self.rings {
             *ring = Ring::default();
         }
-        (self.device, self.without_zones) = (None, false);
+        // The records are those of the old rings: what they name is not in the new ones.
+        (self.device, self.without_zones, self.records) = (None, false, None);
         Ok(())
     }
 

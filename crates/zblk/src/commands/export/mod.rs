@@ -91,6 +91,9 @@ impl DeviceArgs {
             }
         };
         let served = serve(&export, &mut stop).await;
+        if stop.was_told_again() {
+            return served;
+        }
         let closed = stop.unless_told_again(export.close()).await;
         served?;
         Ok(closed??)

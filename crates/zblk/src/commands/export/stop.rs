@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    again: bool,
 }
 
 impl Stop {
@@ -19,6 +20,7 @@ impl Stop {
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
+            again: false,
         })
     }
 
@@ -31,18 +33,25 @@ impl Stop {
         }
     }
 
+    /// Whether it was told twice: then nothing is waited for any more.
+    pub(crate) fn was_told_again(&self) -> bool {
+        self.again
+    }
+
     /// Does the work that ends an export, unless one more signal says not to wait for it.
     pub(crate) async fn unless_told_again<T>(
         &mut self,
         work: impl Future<Output = T>,
     ) -> Result<T> {
         tokio::select! {
-            done = work => Ok(done),
-            () = self.told() => Err(Failure::of(
-                &ErrorKind::Closed,
-                "told twice to stop: ended before everything was durable; what was flushed is"
-                    .to_owned(),
-            )),
+            done = work => return Ok(done),
+            () = self.told() => {}
         }
+        self.again = true;
+        Err(Failure::of(
+            &ErrorKind::Closed,
+            "told twice to stop: ended before everything was durable; what was flushed is"
+                .to_owned(),
+        ))
     }
 }

@@ -6,6 +6,7 @@ use crate::output::Output;
 use clap::Args;
 use export_ublk::{Device, Settings, check_host};
 use serde::Serialize;
+use std::pin::pin;
 
 /// The most queues, and requests in each, that the kernel takes.
 const MAX: i64 = Settings::MAX as i64;
@@ -19,6 +20,7 @@ Needs Linux 6.5 (6.6 for zones) with the module ublk_drv, and root.
 
   modprobe ublk_drv
   zblk export ublk disk.zbd --id 0 &
+  until [ -b /dev/ublkb0 ]; do sleep 0.1; done
   mkzonefs /dev/ublkb0 && mount -t zonefs /dev/ublkb0 /mnt";
 
 #[derive(Debug, Args)]
@@ -89,13 +91,22 @@ pub(crate) async fn run(args: &UblkArgs, output: &Output) -> Result<()> {
     // Before an image is opened in vain.
     check_host()?;
     let serve = async |export: &_, stop: &mut super::Stop| {
-        let mut device = Device::start(Clone::clone(export), args.settings()).await?;
+        let mut starting = pin!(Device::start(Clone::clone(export), args.settings()));
+        let mut device = tokio::select! {
+            started = &mut starting => started?,
+            // What is half made is finished first, and then taken away.
+            () = stop.told() => {
+                let started = stop.unless_told_again(starting).await??;
+                return Ok(stop.unless_told_again(started.stop()).await??);
+            }
+        };
         let path = device.path().display().to_string();
         let (id, recovered) = (device.id(), device.is_recovered());
         let ready = Ready { door: "ublk", device: &path, id, recovered };
         let told = output.result(&ready, || format!("{path}\n"));
         let ended = match told {
-            Ok(()) => tokio::select! {
+            // Nobody wants to know where it is; it is there all the same.
+            Ok(()) | Err(Failure::ClosedPipe) => tokio::select! {
                 ended = device.ended() => return Ok(ended?),
                 () = stop.told() => Ok(()),
             },

@@ -1,7 +1,7 @@
 //! `zblk export vhost-user`
 
 use super::{DeviceArgs, Stop};
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::output::Output;
 use block_export::Export;
 use clap::Args;
@@ -61,10 +61,14 @@ async fn serve(
     let socket = args.socket.to_string_lossy();
     let ready =
         ReadyObject { ready: true, door: "vhost-user", socket: &socket, queues: args.queues };
-    output.result(&ready, || format!("ready: vhost-user at {socket}\n"))?;
-    let served = tokio::select! {
-        served = server.serve() => served,
-        () = stop.told() => Ok(()),
+    let told = output.result(&ready, || format!("ready: vhost-user at {socket}\n"));
+    let served = match told {
+        // Nobody wants to know that it is ready; it is all the same.
+        Ok(()) | Err(Failure::ClosedPipe) => tokio::select! {
+            served = server.serve() => served.map_err(Failure::from),
+            () = stop.told() => Ok(()),
+        },
+        Err(failure) => Err(failure),
     };
     let closed = stop.unless_told_again(server.close()).await?;
     served?;
