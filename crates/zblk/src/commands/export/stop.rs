@@ -55,3 +55,22 @@ impl Stop {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{Signal, raise};
+
+    #[tokio::test]
+    async fn the_second_signal_is_enough() {
+        let mut stop = Stop::new().unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        stop.told().await;
+        assert_eq!(stop.unless_told_again(async { 7 }).await.ok(), Some(7));
+        assert!(!stop.was_told_again());
+        raise(Signal::SIGINT).unwrap();
+        let waited = stop.unless_told_again(std::future::pending::<()>()).await;
+        assert!(waited.is_err());
+        assert!(stop.was_told_again(), "nothing else is waited for then");
+    }
+}
