@@ -28,7 +28,8 @@ impl Payload {
     }
 }
 
-/// A write or an append that waits for its turn.
+/// A write or an append that waits for its turn. Made in a box, because it moves from list to list on
+/// its way.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// Where the request must land; `None` for an append.
@@ -46,9 +47,9 @@ impl Entry {
         payload: Payload,
         runtime: Handle,
         under_way: InFlightGuard,
-    ) -> (Self, oneshot::Receiver<Result<u64>>) {
+    ) -> (Box<Self>, oneshot::Receiver<Result<u64>>) {
         let (reply, receiver) = oneshot::channel();
-        (Self { at, payload, runtime, reply, _under_way: under_way }, receiver)
+        (Box::new(Self { at, payload, runtime, reply, _under_way: under_way }), receiver)
     }
 
     /// Tells the caller. A caller that went away does not hear it, which changes nothing.

@@ -17,6 +17,9 @@ const MIN_SIZE: u64 = 4096;
 /// A batch of so many is made in one piece of memory.
 const MANY: usize = 64;
 
+/// Requests that are carried out together.
+pub(crate) type Batch = Vec<Box<Entry>>;
+
 /// Who works on the zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Holder {
@@ -33,7 +36,7 @@ pub(crate) enum Holder {
 #[derive(Debug)]
 pub(crate) enum Waiting {
     /// A write or an append.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// Somebody who wants the zone for himself, woken by the channel.
     Exclusive(oneshot::Sender<()>),
 }
@@ -42,7 +45,7 @@ pub(crate) enum Waiting {
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Write these, all of them data, or a single request for zeroes.
-    Batch(Vec<Entry>),
+    Batch(Batch),
     /// No request is first in line: the task ends.
     Stop(Then),
 }
@@ -77,7 +80,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Adds a request at the end.
-    pub(crate) fn push(&mut self, entry: Entry) -> (Place, Then) {
+    pub(crate) fn push(&mut self, entry: Box<Entry>) -> (Place, Then) {
         let runtime = entry.runtime.clone();
         self.size = self.size.saturating_add(size(&entry));
         let place = self.waiting.push(Waiting::Entry(entry));
@@ -124,7 +127,7 @@ impl Queue {
 
     /// Takes the next requests, in order: up to `max_bytes` of data, but at least one request.
     pub(crate) fn next_batch(&mut self, max_bytes: u64) -> Next {
-        let mut batch: Vec<Entry> = Vec::with_capacity(self.waiting.len().min(MANY));
+        let mut batch: Batch = Vec::with_capacity(self.waiting.len().min(MANY));
         let mut bytes = 0_u64;
         while let Some(Waiting::Entry(entry)) = self.waiting.first() {
             let is_data = matches!(entry.payload, Payload::Data(_));
@@ -155,7 +158,7 @@ impl Queue {
 
     /// The runner was dropped in the middle of its work, with its runtime: the requests from there
     /// are given back to be failed. Those from other runtimes go on there.
-    pub(crate) fn abandon_runner(&mut self, gone: Id) -> (Vec<Entry>, Then) {
+    pub(crate) fn abandon_runner(&mut self, gone: Id) -> (Batch, Then) {
         self.uncertain = true;
         let is_lost = |waiting: &Waiting| match waiting {
             Waiting::Entry(entry) => entry.runtime.id() == gone,

@@ -4,7 +4,7 @@
 //! up by not polling, or by going away.
 
 use crate::entry::{Entry, Payload, never_begun};
-use crate::queue::{Next, Then};
+use crate::queue::{Batch, Next, Then};
 use crate::sequencer::{Line, Shared, ZoneTarget};
 use crate::stats::add;
 use block_core::{Error, IoVec, Result};
@@ -111,7 +111,7 @@ impl<T: ZoneTarget> Drop for RunnerGuard<T> {
 
 /// A request that was admitted, and where it goes.
 struct Placed {
-    entry: Entry,
+    entry: Box<Entry>,
     position: u64,
 }
 
@@ -128,7 +128,7 @@ struct Turn<'a, T> {
 }
 
 impl<T: ZoneTarget> Turn<'_, T> {
-    async fn take(&self, batch: Vec<Entry>) {
+    async fn take(&self, batch: Batch) {
         add(&self.shared.stats.requests, u64::try_from(batch.len()).unwrap_or(0));
         if let Err(error) = self.recover_if_uncertain().await {
             batch.into_iter().for_each(|entry| entry.finish(Err(error.clone())));
@@ -156,7 +156,7 @@ impl<T: ZoneTarget> Turn<'_, T> {
     }
 
     /// Gives each request its place behind the one before; those that the zone refuses end here.
-    fn admit(&self, batch: Vec<Entry>) -> Vec<Placed> {
+    fn admit(&self, batch: Batch) -> Vec<Placed> {
         let mut placed = Vec::with_capacity(batch.len());
         let mut ahead = 0_u64;
         for entry in batch {
@@ -252,7 +252,7 @@ fn merge(placed: &[Placed]) -> Payload {
     let mut all = IoVec::with_capacity(placed.len());
     for Placed { entry, .. } in placed {
         match &entry.payload {
-            Payload::Data(bufs) => all.append(bufs.clone()),
+            Payload::Data(bufs) => bufs.segments().iter().for_each(|b| all.push(b.clone())),
             // Zeroes are never merged: they are a batch of one.
             zeroes @ Payload::Zeroes(..) => return zeroes.clone(),
         }

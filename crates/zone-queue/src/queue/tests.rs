@@ -18,7 +18,7 @@ fn handle(runtime: usize) -> Handle {
     RUNTIMES[runtime].handle().clone()
 }
 
-fn entry(id: u64, payload: Payload, runtime: usize) -> Entry {
+fn entry(id: u64, payload: Payload, runtime: usize) -> Box<Entry> {
     Entry::new(Some(id), payload, handle(runtime), InFlight::default().start()).0
 }
 
