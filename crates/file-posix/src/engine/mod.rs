@@ -35,7 +35,8 @@ mod uring;
 pub(crate) use job::{AllocateJob, Durable, ReadJob, SyncJob, WriteJob};
 pub(crate) use offload::blocking;
 
-use block_core::{InFlight, IoVecMut, Result};
+use crate::open_file::OpenFile;
+use block_core::{InFlight, InFlightGuard, IoVecMut, Result};
 use std::io;
 use std::sync::Arc;
 use threads::Threads;
@@ -74,13 +75,33 @@ impl Engine {
         if inline::read(&file, &mut reading).await? {
             return Ok(reading.finish());
         }
+        // In a box, so that what the page cache answers does not pay for the size of what lies ahead.
+        Box::pin(self.read_elsewhere(guard, file, reading)).await
+    }
+
+    /// As [`read`](Self::read), past the page cache.
+    pub(crate) fn read_direct(
+        &self,
+        job: ReadJob,
+    ) -> impl Future<Output = Result<IoVecMut>> + Send + '_ {
+        let ReadJob { guard, file, offset, bufs } = job;
+        let reading = Reading::new(&file.pool, file.alignment, offset, bufs);
+        self.read_elsewhere(guard, file, reading)
+    }
+
+    async fn read_elsewhere(
+        &self,
+        guard: InFlightGuard,
+        file: Arc<OpenFile>,
+        reading: Reading,
+    ) -> Result<IoVecMut> {
         let Some(uring) = &self.uring else {
             return self.threads.read(file, reading, guard).await;
         };
         match uring.carry(reading, Held { file, guard }).await {
             Carried::Done(result, reading) => Ok(result.map(|()| reading.finish())?),
             Carried::Left(reading, Held { guard, file }) => {
-                self.threads.read(file, reading, guard).await
+                Box::pin(self.threads.read(file, reading, guard)).await
             }
         }
     }
@@ -92,16 +113,21 @@ impl Engine {
         if !durable && inline::write(&file, &mut writing).await? {
             return Ok(Durable(false));
         }
-        match &self.uring {
-            Some(uring) if file.is_direct() && !durable => {
-                match uring.carry(writing, Held { file, guard }).await {
-                    Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
-                    Carried::Left(writing, Held { guard, file }) => {
-                        self.threads.write(file, writing, durable, guard).await
-                    }
-                }
+        self.threads.write(file, writing, durable, guard).await
+    }
+
+    /// As [`write`](Self::write), past the page cache.
+    pub(crate) async fn write_direct(&self, job: WriteJob) -> Result<Durable> {
+        let WriteJob { guard, file, offset, bufs, durable } = job;
+        let writing = Writing::new(&file.pool, file.alignment, offset, bufs);
+        let Some(uring) = self.uring.as_ref().filter(|_| !durable) else {
+            return self.threads.write(file, writing, durable, guard).await;
+        };
+        match uring.carry(writing, Held { file, guard }).await {
+            Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
+            Carried::Left(writing, Held { guard, file }) => {
+                Box::pin(self.threads.write(file, writing, durable, guard)).await
             }
-            _ => self.threads.write(file, writing, durable, guard).await,
         }
     }
 

@@ -39,7 +39,8 @@ pub(super) struct Reading {
     /// Where in the file the target starts.
     start: u64,
     unit: usize,
-    bounce: Option<ReadBounce>,
+    /// Rare, and large: in a box, since a request is moved several times on its way.
+    bounce: Option<Box<ReadBounce>>,
 }
 
 struct ReadBounce {
@@ -65,14 +66,14 @@ impl Reading {
         if a.takes_read(&bufs) {
             reading.target = bufs;
         } else {
-            reading.bounce = Some(ReadBounce {
+            reading.bounce = Some(Box::new(ReadBounce {
                 pool: pool.clone(),
                 shape: shape(&bufs),
                 piece: IoVecMut::new(),
                 rest: bufs,
                 done: IoVecMut::new(),
                 ended: false,
-            });
+            }));
             reading.next_piece();
         }
         reading
@@ -242,7 +243,8 @@ pub(super) struct Writing {
     /// Where in the file the source goes.
     start: u64,
     unit: usize,
-    bounce: Option<(BufferPool, IoVec)>,
+    /// As for [`Reading`]: the pool, and what is not copied yet.
+    bounce: Option<Box<(BufferPool, IoVec)>>,
 }
 
 impl Writing {
@@ -257,7 +259,7 @@ impl Writing {
         if a.takes_write(&bufs) {
             writing.source = bufs;
         } else {
-            writing.bounce = Some((pool.clone(), bufs));
+            writing.bounce = Some(Box::new((pool.clone(), bufs)));
             writing.next_piece();
         }
         writing
@@ -274,7 +276,7 @@ impl Writing {
 
     /// How many bytes the request is for.
     pub(super) fn len(&self) -> usize {
-        let rest = self.bounce.as_ref().map_or(0, |(_, rest)| rest.len());
+        let rest = self.bounce.as_ref().map_or(0, |bounce| bounce.1.len());
         self.source.len().saturating_add(rest)
     }
 
@@ -341,7 +343,7 @@ impl Writing {
     }
 
     fn next_piece(&mut self) {
-        let Some((pool, rest)) = &mut self.bounce else {
+        let Some((pool, rest)) = self.bounce.as_deref_mut() else {
             return;
         };
         if rest.is_empty() {
@@ -362,7 +364,7 @@ impl Calls for Writing {
     fn lend(&mut self) -> Option<Transfer> {
         let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
         let memory = Memory::Take(std::mem::take(&mut self.source));
-        let last = self.bounce.as_ref().is_none_or(|(_, rest)| rest.is_empty());
+        let last = self.bounce.as_ref().is_none_or(|bounce| bounce.1.is_empty());
         Some(Transfer { memory, at, offset, last })
     }
 

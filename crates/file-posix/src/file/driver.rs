@@ -6,7 +6,7 @@ use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
 use async_trait::async_trait;
 use block_core::{
-    BlockDriver, Child, Error, ErrorKind, InFlight, InFlightGuard, IoVec, IoVecMut, Limits,
+    BlockDriver, Call, Child, Error, ErrorKind, InFlight, InFlightGuard, IoVec, IoVecMut, Limits,
     RequestFlags, Result, ZonedDriver,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,8 @@ pub(crate) struct FileDriver {
     engine: Engine,
     in_flight: InFlight,
     limits: Limits,
+    /// Whether requests go past the page cache.
+    is_direct: bool,
     size: Arc<AtomicU64>,
 }
 
@@ -43,6 +45,7 @@ impl FileDriver {
             zoned: None,
         };
         Self {
+            is_direct: file.is_direct(),
             size: Arc::clone(file.size()),
             file: RwLock::new(Some(Arc::new(file))),
             engine,
@@ -63,11 +66,40 @@ impl FileDriver {
 
     /// As [`start`](Self::start), for what changes data in this range.
     fn start_change(&self, offset: u64, len: u64) -> Result<Running<'_>> {
+        self.check_change(offset, len)?;
+        self.start()
+    }
+
+    fn check_change(&self, offset: u64, len: u64) -> Result<()> {
         if self.limits.read_only {
             return Err(ErrorKind::ReadOnly.into());
         }
-        self.check(offset, len)?;
-        self.start()
+        self.check(offset, len)
+    }
+
+    fn reading(&self, offset: u64, bufs: IoVecMut) -> Result<ReadJob> {
+        self.check(offset, as_u64(bufs.len()))?;
+        let (guard, file) = (self.in_flight.start(), self.open_file()?);
+        Ok(ReadJob { file, offset, bufs, guard })
+    }
+
+    fn writing(&self, offset: u64, bufs: IoVec) -> Result<WriteJob> {
+        self.check_change(offset, as_u64(bufs.len()))?;
+        let (guard, file) = (self.in_flight.start(), self.open_file()?);
+        Ok(WriteJob { file, offset, bufs, durable: false, guard })
+    }
+
+    /// Writes, and makes it durable.
+    async fn write_durably(&self, offset: u64, bufs: IoVec) -> Result<()> {
+        let running = self.start_change(offset, as_u64(bufs.len()))?;
+        running.file.durability.check()?;
+        // With a page cache, one call that writes and syncs would report, and so use up, the loss
+        // of other data: there the syncs take turns.
+        let on_the_way = self.is_direct;
+        match running.write_as(offset, bufs, on_the_way).await? {
+            Durable(false) => running.sync().await,
+            Durable(true) => Ok(()),
+        }
     }
 
     /// What the system calls cannot even be asked.
@@ -104,7 +136,10 @@ impl Running<'_> {
     async fn write_as(&self, offset: u64, bufs: IoVec, durable: bool) -> Result<Durable> {
         let job =
             WriteJob { file: Arc::clone(&self.file), offset, bufs, durable, guard: self.guard() };
-        self.driver.engine.write(job).await
+        match self.driver.is_direct {
+            false => self.driver.engine.write(job).await,
+            true => Box::pin(self.driver.engine.write_direct(job)).await,
+        }
     }
 
     /// False if this file cannot do that.
@@ -152,24 +187,35 @@ impl BlockDriver for FileDriver {
         None
     }
 
-    async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
-        self.check(offset, as_u64(bufs.len()))?;
-        let job = ReadJob { guard: self.in_flight.start(), file: self.open_file()?, offset, bufs };
-        self.engine.read(job).await
+    fn read<'a, 'f>(&'a self, offset: u64, bufs: IoVecMut) -> Call<'f, IoVecMut>
+    where
+        'a: 'f,
+    {
+        // One future or the other: each request is as large as what it can meet.
+        match self.is_direct {
+            false => Box::pin(async move { self.engine.read(self.reading(offset, bufs)?).await }),
+            true => {
+                Box::pin(async move { self.engine.read_direct(self.reading(offset, bufs)?).await })
+            }
+        }
     }
 
-    async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()> {
-        let running = self.start_change(offset, as_u64(bufs.len()))?;
-        let durable = flags.contains(RequestFlags::FUA);
-        if durable {
-            running.file.durability.check()?;
+    fn write<'a, 'f>(&'a self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Call<'f, ()>
+    where
+        'a: 'f,
+    {
+        if flags.contains(RequestFlags::FUA) {
+            return Box::pin(self.write_durably(offset, bufs));
         }
-        // With a page cache, one call that writes and syncs would report, and so use up, the loss
-        // of other data: there the syncs take turns.
-        let on_the_way = durable && running.file.is_direct();
-        match running.write_as(offset, bufs, on_the_way).await? {
-            Durable(false) if durable => running.sync().await,
-            _ => Ok(()),
+        match self.is_direct {
+            false => {
+                Box::pin(
+                    async move { self.engine.write(self.writing(offset, bufs)?).await.map(drop) },
+                )
+            }
+            true => Box::pin(async move {
+                self.engine.write_direct(self.writing(offset, bufs)?).await.map(drop)
+            }),
         }
     }
 

@@ -109,8 +109,9 @@ impl ZonedDevice {
             Ok(position) => return Ok(position),
             Err(error) => error,
         };
-        if refusal::is_belief(&error) && self.changed_behind_us(zone).await? {
-            return self.queues.submit(zone, at, payload).await;
+        // In boxes, as all that is rare here, so that a write has no room for what it does not need.
+        if refusal::is_belief(&error) && Box::pin(self.changed_behind_us(zone)).await? {
+            return Box::pin(self.queues.submit(zone, at, payload)).await;
         }
         Err(error)
     }
@@ -135,7 +136,10 @@ impl ZonedDevice {
     }
 
     async fn end_of_write(&self, flags: RequestFlags) -> Result<()> {
-        if flags.contains(RequestFlags::FUA) { self.device.io.flush().await } else { Ok(()) }
+        match flags.contains(RequestFlags::FUA) {
+            true => Box::pin(self.device.io.flush()).await,
+            false => Ok(()),
+        }
     }
 
     /// Whether the range is for zones that keep no order. It must then not reach into others.
@@ -332,7 +336,9 @@ impl ZonedDriver for ZonedDevice {
         }
         let zone = shape.index_of(zone_start);
         let position = match self.device.native {
-            Some(native) => native::append(self.queues.clone(), native, zone, bufs).await?,
+            Some(native) => {
+                Box::pin(native::append(self.queues.clone(), native, zone, bufs)).await?
+            }
             None => self.submit(zone, None, Payload::Data(bufs)).await?,
         };
         self.end_of_write(flags).await?;
