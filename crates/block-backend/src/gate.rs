@@ -24,15 +24,20 @@ pub(crate) struct Gate {
 pub(crate) struct Pass<'a>(&'a Gate);
 
 impl Gate {
+    /// Counts the request until the pass is dropped, unless the gate is shut.
+    #[inline]
+    pub(crate) fn try_enter(&self) -> Option<Pass<'_>> {
+        let before = self.state.fetch_add(ONE, Ordering::SeqCst);
+        let pass = Pass(self);
+        (before & (DRAINING | CLOSED) == 0).then_some(pass)
+    }
+
     /// Waits while a drain is on, then counts the request until the pass is dropped.
     pub(crate) async fn enter(&self) -> Result<Pass<'_>> {
         loop {
-            let before = self.state.fetch_add(ONE, Ordering::SeqCst);
-            let pass = Pass(self);
-            if before & (DRAINING | CLOSED) == 0 {
+            if let Some(pass) = self.try_enter() {
                 return Ok(pass);
             }
-            drop(pass);
             self.wait_until(|state| state & CLOSED != 0 || state & DRAINING == 0).await;
             if self.state.load(Ordering::SeqCst) & CLOSED != 0 {
                 return Err(ErrorKind::Closed.into());
@@ -68,6 +73,7 @@ impl Gate {
     }
 
     /// Ends a request that was let in with [`stay`](Pass::stay).
+    #[inline]
     pub(crate) fn leave(&self) {
         let before = self.state.fetch_sub(ONE, Ordering::SeqCst);
         // Only a drain or a close waits for the last request to leave.

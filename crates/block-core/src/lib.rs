@@ -29,7 +29,7 @@ pub use histogram::Histogram;
 pub use inflight::{InFlight, InFlightGuard};
 pub use limits::Limits;
 pub use node::Node;
-pub use observe::Request;
+pub use observe::{Call, Request};
 pub use options::{ByteSize, ChildSpec, ImageSpec, OnOff, Options, parse_size};
 pub use registry::{ContentClaim, DriverFactory, PathClaim, Registry};
 pub use stats::{Counter, NodeStats, OpKind, OpStats};

@@ -12,7 +12,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tracing::{Level, Span};
 
-pub(crate) type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+/// A driver's answer to come: what the methods of [`BlockDriver`](crate::BlockDriver) return. Most
+/// drivers have it made by `async fn`; one that only forwards a request returns the child's,
+/// [`boxed`](Request::boxed), and saves a future of its own.
+pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// A request to a node, under way. Nothing happens before it is polled.
 #[must_use = "nothing happens before it is awaited"]
@@ -41,6 +44,15 @@ impl<'a, T> Request<'a, T> {
         call: Call<'a, T>,
     ) -> Self {
         Self { node, kind, offset, len, call, stage: Stage::New }
+    }
+
+    /// The request as a driver returns it.
+    #[inline]
+    pub fn boxed(self) -> Call<'a, T>
+    where
+        T: Send + 'a,
+    {
+        Box::pin(self)
     }
 
     #[cold]

@@ -3,8 +3,8 @@
 use crate::window::Window;
 use async_trait::async_trait;
 use block_core::{
-    BlockDriver, Child, ErrorKind, IoVec, IoVecMut, Limits, RequestFlags, Result, ZonedDriver,
-    ZonedLimits,
+    BlockDriver, Call, Child, ErrorKind, IoVec, IoVecMut, Limits, RequestFlags, Result,
+    ZonedDriver, ZonedLimits,
 };
 
 pub(crate) const NAME: &str = "raw";
@@ -70,24 +70,39 @@ impl BlockDriver for Raw {
         self.limits.zoned.is_some().then_some(self)
     }
 
-    async fn read(&self, offset: u64, bufs: IoVecMut) -> Result<IoVecMut> {
-        self.child.read(self.below(offset), bufs).await
+    fn read<'a, 'f>(&'a self, offset: u64, bufs: IoVecMut) -> Call<'f, IoVecMut>
+    where
+        'a: 'f,
+    {
+        self.child.read(self.below(offset), bufs).boxed()
     }
 
-    async fn write(&self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Result<()> {
-        self.child.write(self.below(offset), bufs, flags).await
+    fn write<'a, 'f>(&'a self, offset: u64, bufs: IoVec, flags: RequestFlags) -> Call<'f, ()>
+    where
+        'a: 'f,
+    {
+        self.child.write(self.below(offset), bufs, flags).boxed()
     }
 
-    async fn flush(&self) -> Result<()> {
-        self.child.flush().await
+    fn flush<'a, 'f>(&'a self) -> Call<'f, ()>
+    where
+        'a: 'f,
+    {
+        self.child.flush().boxed()
     }
 
-    async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.child.discard(self.below(offset), len).await
+    fn discard<'a, 'f>(&'a self, offset: u64, len: u64) -> Call<'f, ()>
+    where
+        'a: 'f,
+    {
+        self.child.discard(self.below(offset), len).boxed()
     }
 
-    async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
-        self.child.write_zeroes(self.below(offset), len, flags).await
+    fn write_zeroes<'a, 'f>(&'a self, offset: u64, len: u64, flags: RequestFlags) -> Call<'f, ()>
+    where
+        'a: 'f,
+    {
+        self.child.write_zeroes(self.below(offset), len, flags).boxed()
     }
 
     async fn resize(&self, length: u64) -> Result<()> {

@@ -114,10 +114,12 @@ macro_rules! segment_list {
         }
 
         impl From<$segment> for $list {
+            #[inline]
             fn from(segment: $segment) -> Self {
-                let mut list = Self::new();
-                list.push(segment);
-                list
+                match segment.len() {
+                    0 => Self::new(),
+                    len => Self { segments: SmallVec::from_buf([segment]), len },
+                }
             }
         }
 

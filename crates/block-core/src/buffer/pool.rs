@@ -118,6 +118,10 @@ impl Drop for BlockRef {
 /// Gives a block back to its pool if this was its last handle. Two handles that are dropped at the
 /// same moment may both see the other: then the block is freed, which costs a later allocation.
 pub(super) fn recycle(mut block: Arc<Block>) {
+    // `get_mut` locks the bus, which most handles that are dropped can do without.
+    if Arc::strong_count(&block) > 1 {
+        return;
+    }
     let Some(unique) = Arc::get_mut(&mut block) else {
         return;
     };
