@@ -3,7 +3,7 @@
 //! Depth D is D loops, each of which makes one request after the other (see
 //! [`crew`](crate::crew) for who runs them). A request costs two atomic additions, one clock
 //! reading and one entry in a histogram beside itself. Requests of less than a microsecond are
-//! sampled instead: one in 16 is timed.
+//! sampled instead: one in 64 is timed.
 
 use crate::clock::process_cpu_time;
 use crate::counters;
@@ -28,7 +28,7 @@ const TIME_ALL_UNTIL: u64 = 1024;
 /// Where requests take less than this, a clock reading for each would be a large part of it.
 const QUICK_NS: u64 = 1000;
 /// Then one in this many is timed, and counts for as many in the percentiles.
-const SAMPLE: u64 = 16;
+const SAMPLE: u64 = 64;
 /// How often progress is told.
 const PROGRESS_EVERY_NS: u64 = 100_000_000;
 

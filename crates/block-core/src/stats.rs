@@ -57,10 +57,10 @@ impl OpKind {
 /// How many requests of a kind are timed one by one before sampling starts.
 const TIME_ALL_UNTIL: u64 = 1024;
 /// After that, one request in this many is timed, and counts for as many in the histogram.
-const SAMPLE: u64 = 16;
+const SAMPLE: u64 = 64;
 
 /// What a node counts about one kind of request. Counting is exact; latency is measured of the
-/// first 1024 requests and then of every 16th, because reading a clock twice costs more than a
+/// first 1024 requests and then of every 64th, because reading a clock twice costs more than a
 /// filter does.
 #[derive(Debug, Default)]
 pub struct OpStats {
