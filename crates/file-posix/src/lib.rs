@@ -22,6 +22,7 @@
 //! outside of any, requests fail with [`Unsupported`](block_core::ErrorKind::Unsupported).
 #![deny(unsafe_code)]
 
+mod ahead;
 mod alignment;
 mod durability;
 mod engine;

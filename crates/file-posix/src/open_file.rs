@@ -3,6 +3,7 @@
 //! Every operation in flight holds an `Arc` of it. The lock therefore stays until the last
 //! operation has ended, even if the node was dropped before.
 
+use crate::ahead::Ahead;
 use crate::alignment::Alignment;
 use crate::durability::Durability;
 use crate::sys;
@@ -40,6 +41,7 @@ pub(crate) struct OpenFile {
     pub no_nowait_writes: Missing,
     pub no_punch_hole: Missing,
     pub no_zero_range: Missing,
+    pub ahead: Ahead,
     /// The file's size in bytes, as far as this node changed it.
     size: Arc<AtomicU64>,
     /// It is a device: it ends where it ends.
@@ -69,6 +71,7 @@ impl OpenFile {
             no_nowait_writes: Missing::default(),
             no_punch_hole: Missing::default(),
             no_zero_range: Missing::default(),
+            ahead: Ahead::default(),
             size: Arc::new(AtomicU64::new(size)),
             fixed_size: false,
             joins: true,
@@ -115,6 +118,12 @@ impl OpenFile {
     /// Whether the page cache is bypassed.
     pub(crate) fn is_direct(&self) -> bool {
         self.alignment != Alignment::ANY
+    }
+
+    /// Whether direct writes are to say if space must be found for them, instead of waiting for it in
+    /// threads of the kernel's.
+    pub(crate) fn tells_holes(&self) -> bool {
+        !self.is_device() && self.is_direct() && !self.ahead.no_telling.is_known()
     }
 
     /// Takes note of a change that reached up to `end`.

@@ -20,9 +20,12 @@
 //! | short write into the page cache, where the file system takes it without waiting | at once | at once |
 //! | other reads | threads | ring |
 //! | direct writes | threads | ring |
+//! | direct writes for which a file system must find space | threads | threads |
 //! | other writes into the page cache, durable writes, syncs, allocation | threads | threads |
 //!
-//! In the last row the kernel would use threads of its own for `io_uring`, which are no faster.
+//! In the last two rows the kernel would use threads of its own for `io_uring`, which are no faster.
+//! Writes that fill holes one after another get space ahead of them (`ahead.rs`), so that few need it
+//! found.
 //! Whatever is rare (open, resize, ioctls) goes through [`blocking`] on any engine.
 
 mod inline;
@@ -36,10 +39,12 @@ pub(crate) use job::{AllocateJob, Durable, ReadJob, SyncJob, WriteJob};
 pub(crate) use offload::blocking;
 
 use crate::open_file::OpenFile;
+use crate::sys::Allocate;
 use block_core::{InFlight, InFlightGuard, IoVecMut, Result};
 use std::io;
 use std::sync::Arc;
-use threads::Threads;
+use std::sync::atomic::Ordering::Acquire;
+use threads::{Threads, Write};
 use transfer::{Reading, Writing};
 use uring::{Carried, Held, Uring};
 
@@ -113,7 +118,7 @@ impl Engine {
         if !durable && inline::write(&file, &mut writing).await? {
             return Ok(Durable(false));
         }
-        self.threads.write(file, writing, durable, guard).await
+        self.threads.write(file, Write { writing, durable, space: None }, guard).await
     }
 
     /// As [`write`](Self::write), past the page cache.
@@ -121,12 +126,15 @@ impl Engine {
         let WriteJob { guard, file, offset, bufs, durable } = job;
         let writing = Writing::new(&file.pool, file.alignment, offset, bufs);
         let Some(uring) = self.uring.as_ref().filter(|_| !durable) else {
-            return self.threads.write(file, writing, durable, guard).await;
+            let write = Write { writing, durable, space: None };
+            return self.threads.write(file, write, guard).await;
         };
         match uring.carry(writing, Held { file, guard }).await {
             Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
             Carried::Left(writing, Held { guard, file }) => {
-                Box::pin(self.threads.write(file, writing, durable, guard)).await
+                let space = file.ahead.due(writing.rest(), file.size().load(Acquire));
+                let write = Write { writing, durable, space };
+                Box::pin(self.threads.write(file, write, guard)).await
             }
         }
     }
@@ -138,6 +146,9 @@ impl Engine {
 
     /// Changes a range of the file's space; false if this file cannot do that.
     pub(crate) async fn allocate(&self, job: AllocateJob) -> Result<bool> {
+        if job.what == Allocate::PunchHole {
+            job.file.ahead.forget(job.offset..job.offset.saturating_add(job.len));
+        }
         blocking(|| threads::allocate(job)).await?
     }
 

@@ -8,12 +8,16 @@ use crate::alignment::Alignment;
 use crate::sys::{Cursor, Memory, Transfer};
 use block_core::{BufferPool, IoBuf, IoBufMut, IoVec, IoVecMut};
 use std::io;
+use std::ops::Range;
 
 /// The largest bounce buffer, in bytes; a multiple of every alignment.
 const PIECE: usize = 1 << 20;
 
 /// What reads and writes have in common for an engine that takes the memory itself.
 pub(super) trait Calls {
+    /// Whether the calls give the file space where it has none.
+    const FILLS_HOLES: bool;
+
     /// The next call, with its memory, which is to be given back; `None` if all is done.
     fn lend(&mut self) -> Option<Transfer>;
 
@@ -196,11 +200,13 @@ impl Reading {
 }
 
 impl Calls for Reading {
+    const FILLS_HOLES: bool = false;
+
     fn lend(&mut self) -> Option<Transfer> {
         let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
         let memory = Memory::Fill(std::mem::take(&mut self.target));
         let last = self.bounce.as_ref().is_none_or(|bounce| bounce.rest.is_empty());
-        Some(Transfer { memory, at, offset, last })
+        Some(Transfer { memory, at, offset, last, at_once: false })
     }
 
     fn give_back(&mut self, memory: Memory) {
@@ -272,6 +278,11 @@ impl Writing {
             at: self.at,
             offset: self.position(),
         })
+    }
+
+    /// Where in the file what is left to write goes.
+    pub(super) fn rest(&self) -> Range<u64> {
+        self.position()..self.start.saturating_add(as_u64(self.len()))
     }
 
     /// How many bytes the request is for.
@@ -361,11 +372,13 @@ impl Writing {
 }
 
 impl Calls for Writing {
+    const FILLS_HOLES: bool = true;
+
     fn lend(&mut self) -> Option<Transfer> {
         let (at, offset) = self.next_call().map(|call| (call.at, call.offset))?;
         let memory = Memory::Take(std::mem::take(&mut self.source));
         let last = self.bounce.as_ref().is_none_or(|bounce| bounce.1.is_empty());
-        Some(Transfer { memory, at, offset, last })
+        Some(Transfer { memory, at, offset, last, at_once: false })
     }
 
     fn give_back(&mut self, memory: Memory) {

@@ -4,6 +4,7 @@ use super::driver::FileDriver;
 use super::open::{How, open};
 use crate::engine::Engine;
 use crate::open_file::OpenFile;
+use crate::sys::{self, Allocate};
 use block_core::{BlockDriver, BufferPool, IoBuf, IoVecMut, RequestFlags};
 use std::io;
 use std::sync::Arc;
@@ -117,4 +118,81 @@ async fn a_position_that_no_file_has_is_out_of_range() {
     let resize = driver.resize(u64::MAX).await.unwrap_err();
     assert_eq!(resize.kind().name(), "no-space");
     assert_eq!(driver.length(), 4096);
+}
+
+/// A driver that goes past the page cache and through a ring, where that can be had and the file
+/// system gives files with holes space in advance.
+fn direct(on: &NamedTempFile) -> Option<FileDriver> {
+    use std::io::Write as _;
+    let how = How { direct: true, ..HOW };
+    let file = open(on.path(), how, BufferPool::default());
+    let space = sys::fallocate(on.as_file(), Allocate::Reserve, 0, 4096);
+    let (Ok(file), Ok(engine), Ok(())) = (file, Engine::uring(), space) else {
+        // Past the capture of output, so that the gap is seen and counted.
+        drop(writeln!(io::stderr(), "NOT TESTED with direct access: it cannot be had here"));
+        return None;
+    };
+    sys::fallocate(on.as_file(), Allocate::PunchHole, 0, 4096).unwrap();
+    Some(FileDriver::new(file, engine, false))
+}
+
+fn space_of(file: &NamedTempFile) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    file.as_file().metadata().unwrap().blocks() * 512
+}
+
+#[tokio::test]
+async fn direct_writes_that_fill_a_hole_find_space_ahead_of_them() {
+    const BLOCK: usize = 4096;
+    let on = file_of(64 << 20);
+    let Some(driver) = direct(&on) else { return };
+    // Twice: what is given back must be found again.
+    for byte in [1, 2] {
+        for block in 0..64 {
+            let data = IoBuf::copy_of(&[byte; BLOCK]).into();
+            driver.write(block * BLOCK as u64, data, RequestFlags::empty()).await.unwrap();
+        }
+        let (written, space) = (64 * BLOCK as u64, space_of(&on));
+        assert!(space >= written + 4 * BLOCK as u64, "{space}");
+        assert!(space <= 2 * written + (128 << 10), "{space}");
+        assert_eq!(on.as_file().metadata().unwrap().len(), 64 << 20);
+        assert_eq!(read(&driver, 0, 64 * BLOCK).await, [byte; 64 * BLOCK]);
+        assert_eq!(read(&driver, written, BLOCK).await, [0; BLOCK]);
+        driver.discard(0, 64 << 20).await.unwrap();
+        assert_eq!(space_of(&on), 0);
+    }
+}
+
+#[tokio::test]
+async fn space_ahead_of_writes_leaves_what_is_there() {
+    const BLOCK: usize = 4096;
+    let on = file_of(1 << 20);
+    let Some(driver) = direct(&on) else { return };
+    let write = |block: u64, byte: u8| {
+        driver.write(
+            block * BLOCK as u64,
+            IoBuf::copy_of(&[byte; BLOCK]).into(),
+            RequestFlags::empty(),
+        )
+    };
+    write(5, 9).await.unwrap();
+    for block in 0..4 {
+        write(block, 1).await.unwrap();
+    }
+    assert!(space_of(&on) > 12 * BLOCK as u64);
+    assert_eq!(read(&driver, 5 * BLOCK as u64, BLOCK).await, [9; BLOCK]);
+    assert_eq!(read(&driver, 4 * BLOCK as u64, BLOCK).await, [0; BLOCK]);
+}
+
+#[tokio::test]
+async fn where_the_kernel_cannot_tell_of_holes_they_are_filled_all_the_same() {
+    let on = file_of(1 << 20);
+    let Some(driver) = direct(&on) else { return };
+    driver.open_file().unwrap().ahead.no_telling.learn();
+    for block in 0..4 {
+        let data = IoBuf::copy_of(&[3; 4096]).into();
+        driver.write(block * 4096, data, RequestFlags::empty()).await.unwrap();
+    }
+    assert_eq!(read(&driver, 0, 4 * 4096).await, [3; 4 * 4096]);
+    assert_eq!(space_of(&on), 4 * 4096);
 }

@@ -13,6 +13,8 @@ pub(crate) enum Allocate {
     PunchHole,
     /// Make it read as zeroes and keep it allocated. The file grows to the end of the range.
     ZeroRange,
+    /// Give it space where it has none. What can be read of it stays, and so does the file's size.
+    Reserve,
 }
 
 /// Changes a range of a file's space. Both must be at most `i64::MAX`, and `len` not 0.
@@ -25,6 +27,7 @@ pub(crate) fn fallocate(fd: impl AsFd, what: Allocate, offset: u64, len: u64) ->
             FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE
         }
         Allocate::ZeroRange => FallocateFlags::FALLOC_FL_ZERO_RANGE,
+        Allocate::Reserve => FallocateFlags::FALLOC_FL_KEEP_SIZE,
     };
     let fd = fd.as_fd();
     uninterrupted(|| fcntl::fallocate(fd, mode, offset, len))

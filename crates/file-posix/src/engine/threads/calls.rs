@@ -8,6 +8,7 @@ use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
 use block_core::{Error, Result};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Reads what is left to read.
@@ -87,11 +88,21 @@ pub(in super::super) fn allocate(job: AllocateJob) -> Result<bool> {
     result
 }
 
+/// Finds space for what is likely to be written next. If there is none, the writes themselves will
+/// say so.
+pub(super) fn find_space(file: &OpenFile, range: Option<Range<u64>>) {
+    let Some(Range { start, end }) = range.filter(|range| !range.is_empty()) else { return };
+    let found = sys::fallocate(file.fd(), Allocate::Reserve, start, end.saturating_sub(start));
+    if found.as_ref().is_err_and(is_unsupported) {
+        file.ahead.no_space.learn();
+    }
+}
+
 fn allocate_range(file: Arc<OpenFile>, what: Allocate, offset: u64, len: u64) -> Result<bool> {
     match sys::fallocate(file.fd(), what, offset, len) {
         Ok(()) => {
             file.changed_up_to(match what {
-                Allocate::PunchHole => 0,
+                Allocate::PunchHole | Allocate::Reserve => 0,
                 Allocate::ZeroRange => offset.saturating_add(len),
             });
             Ok(true)

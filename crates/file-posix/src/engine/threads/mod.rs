@@ -18,16 +18,16 @@ mod ticket;
 mod work;
 
 pub(super) use calls::{allocate, sync};
+pub(super) use work::Write;
 
 use super::job::Durable;
 use super::offload::current_runtime;
-use super::transfer::{Reading, Writing};
+use super::transfer::Reading;
 use crate::open_file::OpenFile;
 use block_core::{InFlightGuard, IoVecMut, Result};
 use crew::{Crew, Terms};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::runtime::{Handle, Id};
-use work::Write;
 
 /// So many calls at once are made for one file, each way. As many as QEMU's pool makes.
 const MAX_WORKERS: usize = 64;
@@ -98,12 +98,11 @@ impl Threads {
     pub(super) async fn write(
         &self,
         file: Arc<OpenFile>,
-        writing: Writing,
-        durable: bool,
+        write: Write,
         guard: InFlightGuard,
     ) -> Result<Durable> {
         let runtime = current_runtime()?;
         let crew = self.crews(&runtime, &file).writes;
-        crew.carry(&runtime, file, Write { writing, durable }, guard).await
+        crew.carry(&runtime, file, write, guard).await
     }
 }

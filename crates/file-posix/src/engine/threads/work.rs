@@ -6,6 +6,7 @@ use super::calls;
 use crate::open_file::OpenFile;
 use block_core::{IoVecMut, Result};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// Requests that go together, in order of their place in the file.
 pub(super) type Row<T> = SmallVec<[T; 1]>;
@@ -56,10 +57,12 @@ impl Work for Reading {
 }
 
 /// A request to write.
-pub(super) struct Write {
+pub(in super::super) struct Write {
     pub writing: Writing,
     /// Durable on return, if that can be done without a sync of the whole file.
     pub durable: bool,
+    /// Space to find first.
+    pub space: Option<Range<u64>>,
 }
 
 impl Work for Write {
@@ -75,12 +78,17 @@ impl Work for Write {
     }
 
     fn make(mut self, file: &OpenFile) -> Result<Durable> {
+        calls::find_space(file, self.space);
         calls::write(file, &mut self.writing, self.durable)
     }
 
     fn make_row(row: Row<Self>, file: &OpenFile) -> Row<Result<Durable>> {
         let lens: Row<usize> = row.iter().map(Self::len).collect();
-        let joined = row.into_iter().map(|each| each.writing).reduce(Writing::join);
+        let find = |each: Self| {
+            calls::find_space(file, each.space);
+            each.writing
+        };
+        let joined = row.into_iter().map(find).reduce(Writing::join);
         let Some(mut joined) = joined else { return Row::new() };
         match calls::write(file, &mut joined, false) {
             Ok(done) => lens.iter().map(|_| Ok(done)).collect(),

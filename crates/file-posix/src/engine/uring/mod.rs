@@ -8,6 +8,7 @@ mod lane;
 mod tests;
 
 use super::transfer::Calls;
+use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
 use crate::sys::Ring;
 use block_core::{InFlight, InFlightGuard};
@@ -146,7 +147,9 @@ impl Uring {
     pub(super) async fn carry<T: Calls>(&self, mut calls: T, mut held: Held) -> Carried<T> {
         let Some(lane) = self.lane() else { return Carried::Left(calls, held) };
         let judge = held.file.judge();
-        while let Some(transfer) = calls.lend() {
+        while let Some(mut transfer) = calls.lend() {
+            transfer.at_once = T::FILLS_HOLES && held.file.tells_holes();
+            let at_once = transfer.at_once;
             let (result, still_held) = match lane.transfer(transfer, held).await {
                 Answer::Ended((memory, result), still_held) => {
                     calls.give_back(memory);
@@ -162,6 +165,10 @@ impl Uring {
             };
             held = still_held;
             held.guard.resume();
+            if at_once && result.as_ref().is_err_and(is_unsupported) {
+                held.file.ahead.no_telling.learn();
+                return Carried::Left(calls, held);
+            }
             if is_left(&result) {
                 return Carried::Left(calls, held);
             }

@@ -47,6 +47,9 @@ pub(crate) struct Transfer {
     pub offset: u64,
     /// If it moves all that is left of its memory, its request is done.
     pub last: bool,
+    /// Only if the kernel need not wait for anything but the device: otherwise `EAGAIN`, where it
+    /// would hand the call to a thread of its own.
+    pub at_once: bool,
 }
 
 /// A transfer that has ended: its memory, and how many bytes were moved.
@@ -260,7 +263,9 @@ impl Outcome {
         };
         let moved = usize::try_from(result).unwrap_or(0);
         let again = [libc::EAGAIN, libc::EINTR, libc::ECANCELED];
-        let failed = result < 0 && !again.contains(&result.saturating_neg());
+        let failed = result < 0
+            && !again.contains(&result.saturating_neg())
+            && !(transfer.at_once && result == libc::EOPNOTSUPP.saturating_neg());
         let whole = moved > 0 && transfer.at.done().saturating_add(moved) >= len;
         Self {
             written_up_to: (writes && moved > 0)
@@ -273,7 +278,7 @@ impl Outcome {
 /// The call for the transfer in this slot, which keeps what the call points to.
 fn call<K: AsFd>(slot: &mut Slot<K>, key: usize) -> Call {
     let fd = slot.keep.as_fd().as_raw_fd();
-    let Transfer { memory, at, offset, .. } = &mut slot.transfer;
+    let Transfer { memory, at, offset, at_once, .. } = &mut slot.transfer;
     let (iovecs, writes) = match memory {
         Memory::Fill(bufs) => (iov::to_fill(bufs, *at), false),
         Memory::Take(bufs) => (iov::to_write(bufs, *at), true),
@@ -289,7 +294,7 @@ fn call<K: AsFd>(slot: &mut Slot<K>, key: usize) -> Call {
         }
     };
     let key = u64::try_from(key).unwrap_or(u64::MAX);
-    Call { key, fd, offset: *offset, writes, memory }
+    Call { key, fd, offset: *offset, writes, at_once: *at_once, memory }
 }
 
 impl<K, Q> Drop for Ring<K, Q> {

@@ -15,6 +15,8 @@ pub(crate) struct Call {
     pub offset: u64,
     /// Whether the memory is written to the file, or filled from it.
     pub writes: bool,
+    /// Fails with `EAGAIN` rather than be made by a thread of the kernel's.
+    pub at_once: bool,
     pub memory: Target,
 }
 
@@ -101,18 +103,19 @@ impl Queues for IoUring {
 
 fn entry(call: &Call) -> squeue::Entry {
     let (fd, offset) = (types::Fd(call.fd), call.offset);
+    let flags = if call.at_once { libc::RWF_NOWAIT } else { 0 };
     let entry = match (call.memory, call.writes) {
         (Target::One { base, len }, false) => {
-            opcode::Read::new(fd, base.cast(), len).offset(offset).build()
+            opcode::Read::new(fd, base.cast(), len).offset(offset).rw_flags(flags).build()
         }
         (Target::One { base, len }, true) => {
-            opcode::Write::new(fd, base.cast(), len).offset(offset).build()
+            opcode::Write::new(fd, base.cast(), len).offset(offset).rw_flags(flags).build()
         }
         (Target::List { iovecs, count }, false) => {
-            opcode::Readv::new(fd, iovecs, count).offset(offset).build()
+            opcode::Readv::new(fd, iovecs, count).offset(offset).rw_flags(flags).build()
         }
         (Target::List { iovecs, count }, true) => {
-            opcode::Writev::new(fd, iovecs, count).offset(offset).build()
+            opcode::Writev::new(fd, iovecs, count).offset(offset).rw_flags(flags).build()
         }
     };
     entry.user_data(call.key)

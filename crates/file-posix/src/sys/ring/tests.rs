@@ -20,7 +20,7 @@ fn ring() -> Option<(Ring<Arc<OwnedFd>>, Arc<OwnedFd>, OwnedFd)> {
 
 fn read() -> Transfer {
     let memory = Memory::Fill(IoBufMut::zeroed(512).into());
-    Transfer { memory, at: Cursor::default(), offset: 0, last: true }
+    Transfer { memory, at: Cursor::default(), offset: 0, last: true, at_once: false }
 }
 
 #[test]
@@ -75,6 +75,9 @@ fn a_request_is_done_when_all_is_moved_or_it_failed() {
     for again in [libc::EAGAIN, libc::EINTR, libc::ECANCELED] {
         assert!(!of(true, -again));
     }
+    assert!(of(true, -libc::EOPNOTSUPP));
+    let told = Transfer { at_once: true, ..read() };
+    assert!(!Outcome::of(&told, -libc::EOPNOTSUPP).done, "it is to be made without being told");
 }
 
 /// A ring on a kernel that does what the test says.

@@ -148,8 +148,9 @@ impl Request {
             at: Cursor::default(),
             offset: what.offset,
             last: what.last,
+            at_once: false,
         };
-        let transfer = Transfer { memory, at: Cursor::default(), offset, last };
+        let transfer = Transfer { memory, at: Cursor::default(), offset, last, at_once: false };
         let held = Held { file: Arc::clone(&bench.file), guard: bench.in_flight.start() };
         let lane = Arc::clone(&bench.lane);
         let future = Box::pin(async move { lane.transfer(transfer, held).await });

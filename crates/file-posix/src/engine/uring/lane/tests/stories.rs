@@ -148,7 +148,8 @@ fn between_two_calls_a_request_that_nobody_polls_is_not_under_way() {
 /// A request whose memory, when it is freed, drops another one of the same lane.
 fn owner_of(bench: &Bench, other: Request) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
     let memory = Memory::Fill(Lent::to_fill_then(16, move || drop(other)).into());
-    let transfer = Transfer { memory, at: Cursor::default(), offset: 0, last: true };
+    let transfer =
+        Transfer { memory, at: Cursor::default(), offset: 0, last: true, at_once: false };
     let held = Held { file: Arc::clone(&bench.file), guard: bench.in_flight.start() };
     let lane = Arc::clone(&bench.lane);
     Box::pin(async move { lane.transfer(transfer, held).await })
