@@ -5,11 +5,14 @@ use libublk::ctrl::UblkCtrl;
 use libublk::sys::{
     UBLK_F_USER_COPY, UBLK_F_USER_RECOVERY, UBLK_F_USER_RECOVERY_REISSUE, UBLK_F_ZONED,
 };
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 
 /// Where the kernel's driver takes commands.
 const CONTROL: &str = "/dev/ublk-control";
+
+/// What to do where there is no other kernel.
+const OTHERWISE: &str = "or export the image by vhost-user, which asks nothing of the kernel";
 
 /// Whether devices can be made here at all, told before an image is opened.
 ///
@@ -17,12 +20,18 @@ const CONTROL: &str = "/dev/ublk-control";
 /// `Unsupported` if the kernel's driver is not there or not loaded; `Io` if this user may not use
 /// it. The message says what to do.
 pub fn check_host() -> Result<()> {
-    check_control(CONTROL)
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    check_control(CONTROL, release.trim())
 }
 
-fn check_control(path: &str) -> Result<()> {
+/// `release` is the kernel's.
+fn check_control(path: &str, release: &str) -> Result<()> {
     let Err(error) = OpenOptions::new().read(true).write(true).open(path) else { return Ok(()) };
     Err(match error.kind() {
+        io::ErrorKind::NotFound if is_too_old(release) => unsupported(format!(
+            "{path} does not exist, and this kernel, {release}, is too old for what zblk needs of \
+             it: use Linux 6.5 or later, 6.6 for zones, with CONFIG_BLK_DEV_UBLK, {OTHERWISE}"
+        )),
         io::ErrorKind::NotFound => unsupported(format!(
             "{path} does not exist: load the kernel's driver with `modprobe ublk_drv` (Linux 6.5 or \
              later, 6.6 for zones, with CONFIG_BLK_DEV_UBLK)"
@@ -33,6 +42,12 @@ fn check_control(path: &str) -> Result<()> {
         }
         _ => crate::error::failed(path, &error),
     })
+}
+
+/// Whether a kernel of this release is older than the first that will do. What cannot be read is not.
+fn is_too_old(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(a)), Some(Ok(b))) if (a, b) < (6, 5))
 }
 
 /// The flags for a device, as far as this kernel has them.
@@ -47,16 +62,17 @@ pub(crate) fn flags(zoned: bool, recover: bool) -> Result<u64> {
 
 fn choose_flags(features: u64, zoned: bool, recover: bool) -> Result<u64> {
     let has = |flag: u32| features & u64::from(flag) != 0;
-    if !has(UBLK_F_USER_COPY) {
-        return Err(unsupported(
-            "this kernel's ublk has no user copy: use Linux 6.5 or later".to_owned(),
-        ));
-    }
+    // The newer one first, so that nobody gets a kernel in vain.
     if zoned && !has(UBLK_F_ZONED) {
-        return Err(unsupported(
-            "this kernel's ublk has no zones: use Linux 6.6 or later with CONFIG_BLK_DEV_ZONED"
-                .to_owned(),
-        ));
+        return Err(unsupported(format!(
+            "this kernel's ublk has no zones: use Linux 6.6 or later with CONFIG_BLK_DEV_ZONED, \
+             {OTHERWISE}"
+        )));
+    }
+    if !has(UBLK_F_USER_COPY) {
+        return Err(unsupported(format!(
+            "this kernel's ublk has no user copy: use Linux 6.5 or later, {OTHERWISE}"
+        )));
     }
     if recover && !has(UBLK_F_USER_RECOVERY) {
         return Err(unsupported(
@@ -90,12 +106,25 @@ mod tests {
 
     #[test]
     fn a_missing_driver_is_told_with_what_to_do() {
-        let error = check_control("/dev/no-such-ublk-control").unwrap_err();
+        let error = check_control("/dev/no-such-ublk-control", "6.12.0").unwrap_err();
         assert_eq!(error.kind().name(), "unsupported");
         assert!(error.to_string().contains("modprobe ublk_drv"), "{error}");
-        check_control("/dev/null").unwrap();
-        let error = check_control("/proc/self/exe/x").unwrap_err();
+        check_control("/dev/null", "6.12.0").unwrap();
+        let error = check_control("/proc/self/exe/x", "6.12.0").unwrap_err();
         assert!(error.to_string().contains("/proc/self/exe/x"), "{error}");
+    }
+
+    #[test]
+    fn where_the_driver_is_missing_from_an_old_kernel_no_module_is_looked_for_in_vain() {
+        let error = check_control("/dev/no-such-ublk-control", "6.1.0-43-amd64").unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("6.1.0-43-amd64, is too old"), "{error}");
+        assert!(error.contains("Linux 6.5 or later, 6.6 for zones"), "{error}");
+        assert!(error.contains("vhost-user") && !error.contains("modprobe"), "{error}");
+        let old = ["5.15.0", "6.4.16-rc1", "6.1", "2.6.32"];
+        let new = ["6.5", "6.5.0-amd64", "6.12.117+deb12-amd64", "7.0.1", "", "unknown", "6"];
+        assert!(old.into_iter().all(is_too_old));
+        assert!(!new.into_iter().any(is_too_old));
     }
 
     #[test]
@@ -118,6 +147,7 @@ mod tests {
             assert!(error.to_string().contains(words), "{error}");
         };
         says(0, false, false, "Linux 6.5");
+        says(0, true, false, "Linux 6.6");
         says(ALL & !u64::from(UBLK_F_ZONED), true, false, "Linux 6.6");
         says(ALL & !u64::from(UBLK_F_USER_RECOVERY), false, true, "cannot recover");
         choose_flags(ALL & !u64::from(UBLK_F_ZONED), false, false).unwrap();

@@ -14,11 +14,13 @@
 //! - `park`: how such a thread sleeps: in one call that hands results to the kernel, waits for
 //!   requests, and wakes for whatever else the runtime waits for;
 //! - `request`: from the kernel's descriptor to a request and from its outcome to the result;
+//! - `doubt`: which writes an earlier server may have made already;
 //! - `sys`: the few calls that need `unsafe`.
 #![deny(unsafe_code)]
 
 mod control;
 mod device;
+mod doubt;
 mod error;
 mod host;
 mod mailbox;

@@ -42,8 +42,9 @@ self_cell::self_cell!(
 /// Marks the completion that tells of the reactor.
 const REACTOR: u64 = UblkUringData::Target as u64;
 
-/// Timers of the runtime are late by no more than this while requests are in flight. Nothing in
-/// this repository uses one.
+/// While requests are in flight, timers of the runtime (a filter that delays requests has one for
+/// each) are late by no more than this. While none are, timers wait for the next request: nothing
+/// that serves a device needs one then.
 const TIMERS: Duration = Duration::from_millis(10);
 
 thread_local! {

@@ -1,5 +1,6 @@
 //! From the kernel's descriptor of a request to a [`Request`], and from its outcome to the result.
 
+use crate::doubt::{self, Doubts};
 use block_core::{ErrorKind, IoBufMut, IoVecMut, Result, Zone};
 use block_export::report::{DESCRIPTOR, linux};
 use block_export::{Export, Reply, Request, SECTOR, status};
@@ -8,7 +9,6 @@ use libublk::sys;
 use nix::sys::uio::{pread, pwrite};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the kernel asks for: `struct ublksrv_io_desc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,46 +110,21 @@ fn work(desc: Descriptor) -> Option<Work> {
 pub(crate) struct Server {
     export: Export,
     data: Data,
-    uncertain: Arc<Uncertain>,
-    /// Every write is durable before it is answered.
-    write_through: bool,
+    how: Serving,
 }
 
 /// How a device is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Serving {
-    /// An earlier server left requests.
-    pub recovered: bool,
+    /// Writes that an earlier server may have made.
+    pub doubts: Arc<Doubts>,
     /// Every write is durable before it is answered.
     pub write_through: bool,
 }
 
-/// How many of the next writes may have happened already: an earlier server took them, and died.
-#[derive(Debug)]
-pub(crate) struct Uncertain(AtomicU32);
-
-impl Uncertain {
-    /// None for a new device. The requests that a recovered one waits with come first, but in no
-    /// known order and under other tags: no more than the kernel's scheduler holds, which is twice
-    /// what a queue does.
-    pub(crate) fn of(device: &UblkDev, recovered: bool) -> Self {
-        let held = u32::from(device.dev_info.queue_depth).saturating_mul(2);
-        Self(AtomicU32::new(if recovered { held } else { 0 }))
-    }
-
-    fn take(&self) -> bool {
-        // Only the queue's own thread counts it down.
-        let left = self.0.load(Ordering::Relaxed);
-        self.0.store(left.saturating_sub(1), Ordering::Relaxed);
-        left > 0
-    }
-}
-
 impl Server {
     pub(crate) fn new(export: Export, device: Arc<UblkDev>, queue: u16, how: Serving) -> Self {
-        let uncertain = Arc::new(Uncertain::of(&device, how.recovered));
-        let write_through = how.write_through;
-        Self { export, data: Data { device, queue }, uncertain, write_through }
+        Self { export, data: Data { device, queue }, how }
     }
 
     /// Does what the kernel asks for.
@@ -164,10 +139,13 @@ impl Server {
     }
 
     async fn carry_out(&self, tag: u16, desc: Descriptor) -> Result<(i32, Option<u64>)> {
-        let Some(work) = work(desc.with(self.write_through)) else {
+        let Some(work) = work(desc.with(self.how.write_through)) else {
             let message = format!("operation {} of ublk", desc.op);
             return Err(ErrorKind::Unsupported(message).into());
         };
+        if !matches!(work, Work::Read { .. } | Work::Report { .. }) {
+            self.how.doubts.look(&self.export).await?;
+        }
         match work {
             Work::Read { offset, len } => {
                 let into = IoVecMut::from(self.export.backend().buffer(len));
@@ -179,8 +157,9 @@ impl Server {
             }
             Work::Write { offset, len, fua } => {
                 let data = self.take(tag, len)?.into();
-                if self.uncertain.take() {
+                if self.how.doubts.may_be_made(&self.export, offset) {
                     self.export.write_again(offset, data, fua).await?;
+                    self.how.doubts.resolved();
                 } else {
                     self.export.serve(Request::Write { offset, data, fua }).await?;
                 }
@@ -205,7 +184,9 @@ impl Server {
                 Ok((i32::MAX, None))
             }
             Work::Other(request) => {
+                let reset = doubt::reset_by(&request);
                 self.export.serve(request).await?;
+                self.how.doubts.forget(&reset);
                 Ok((0, None))
             }
         }
@@ -378,15 +359,6 @@ mod tests {
         assert!(work(desc(99, 0)).is_none());
         assert!(work(desc(sys::UBLK_IO_OP_WRITE_SAME, 0)).is_none());
         assert!(work(desc(sys::UBLK_IO_OP_READ, u64::MAX / 4)).is_none());
-    }
-
-    #[test]
-    fn only_what_a_dead_server_may_have_done_is_uncertain() {
-        let left = Uncertain(AtomicU32::new(2));
-        assert_eq!(
-            [left.take(), left.take(), left.take(), left.take()],
-            [true, true, false, false]
-        );
     }
 
     #[test]
