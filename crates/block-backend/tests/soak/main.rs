@@ -12,18 +12,12 @@
     clippy::cast_possible_truncation
 )]
 
-mod crew;
-mod ledger;
-mod record;
-
-use crate::crew::{Counts, Member};
-use crate::ledger::Ledger;
 use block_backend::block_core::graph::{Graph, Inherited};
 use block_backend::block_core::{BlockDriver, ChildNeeds, ChildRole, Node, Options};
 use block_backend::image::{CreateOptions, GeometryConfig, check_zoned, create_zoned};
-use block_backend::{BlockBackend, standard_drivers};
+use block_backend::{BlockBackend, Error, ErrorKind, standard_drivers};
+use crowd::{Counts, Crowd, Expects};
 use fault_inject::{Action, Failure, FaultHandle, FaultInject, Ops, Rule, When};
-use power_cut::Rng;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,8 +38,8 @@ const GEOMETRY: GeometryConfig = GeometryConfig {
 const TASKS: u64 = 24;
 /// How long one image is used.
 const SESSION: Duration = Duration::from_secs(4);
-/// How long the end of a session may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end of a session may take; the crowd itself says who is stuck after 60 seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -90,6 +84,14 @@ fn above(seed: u64) -> Vec<Rule> {
     rules.into_iter().map(|rule| rule.seed(seed)).collect()
 }
 
+/// Nothing fails but by these rules.
+fn is_injected(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io(_) | ErrorKind::NoSpace(_))
+        && error.to_string().contains("injected by the rule")
+}
+
+const EXPECTS: Expects = Expects { failure: is_injected, ..Expects::ALL };
+
 struct Stack {
     disk: BlockBackend,
     faults: [FaultHandle; 2],
@@ -130,24 +132,16 @@ async fn session(folder: &Path, seed: u64, length: Duration) -> Result<Counts, S
     let failed = |e: block_backend::Error| e.to_string();
     create_zoned(&path, &CreateOptions::new(GEOMETRY), false).await.map_err(failed)?;
     let Stack { disk, faults } = Stack::open(&path, seed).await;
-    let ledger = Arc::new(Ledger::new((GEOMETRY.size / GEOMETRY.zone_size) as usize));
-    let mut rng = Rng::new(seed);
-    let until = Instant::now() + length;
-    let members = (0..TASKS).map(|task| Member::new(&disk, &ledger, task, rng.fork()).work(until));
-    let tasks: Vec<_> = members.map(tokio::spawn).collect();
-    let mut counts = Counts::new();
+    let crowd = Crowd::new(&disk, EXPECTS).await?;
     let end = async {
-        for task in tasks {
-            let some = task.await.map_err(|e| e.to_string())??;
-            some.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n);
-        }
+        let mut counts = crowd.work(TASKS, seed, length).await?;
         for (kind, injected) in faults.iter().flat_map(FaultHandle::all_counts) {
             let kind = KINDS.iter().find(|k| **k == kind).ok_or("an unknown kind")?;
             *counts.entry(kind).or_default() += injected.fired;
         }
         faults.iter().for_each(FaultHandle::clear);
         disk.settle().await.map_err(failed)?;
-        let records = ledger.verify(&disk).await?;
+        let records = crowd.verify(&disk).await?;
         disk.close().await.map_err(failed)?;
         drop(disk);
         let text = path.to_str().unwrap();
@@ -156,13 +150,14 @@ async fn session(folder: &Path, seed: u64, length: Duration) -> Result<Counts, S
             return Err(format!("a check finds {report:?}"));
         }
         let again = BlockBackend::open(text).await.map_err(failed)?;
-        if ledger.verify(&again).await? != records {
+        if crowd.verify(&again).await? != records {
             return Err("other records than before the close".to_owned());
         }
-        again.close().await.map_err(failed)
+        again.close().await.map_err(failed)?;
+        Ok(counts)
     };
     let ended = tokio::time::timeout(length + PATIENCE, end).await;
-    ended.map_err(|_| "stuck".to_owned())??;
+    let counts = ended.map_err(|_| "stuck".to_owned())??;
     std::fs::remove_file(&path).map_err(|e| e.to_string())?;
     Ok(counts)
 }
@@ -201,15 +196,13 @@ fn many_tasks_on_failing_storage() {
         let rest = length.saturating_sub(start.elapsed()).min(SESSION);
         let runtime = runtime(seed);
         match runtime.block_on(session(folder.path(), seed, rest)) {
-            Ok(some) => {
-                some.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n);
-            }
+            Ok(some) => crowd::add(&mut counts, some),
             Err(e) => panic!("SOAK_SEED={seed}: {e}"),
         }
         seed += 1;
         sessions += 1;
     }
-    for what in ["appends", "reads", "writes", "flushes", "reset", "finish", "given up"] {
+    for what in crowd::USUAL {
         assert!(counts.contains_key(what), "there was nothing of {what}: {counts:?}");
     }
     let list: Vec<_> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
