@@ -11,6 +11,7 @@
 //! - `sys` holds every raw system call and the kernel's structures: the only unsafe code.
 //! - `node` is the device's node with its errors in words; `vdpa` puts a device on the bus and off
 //!   it by netlink; `bus` looks in sysfs which disk came of it.
+//! - `kernel` is what the conversation needs of the node, so that tests can stand for the kernel.
 //! - `memory` maps what the driver shares, when it is first used.
 //! - `protocol` answers the kernel's messages, and starts and stops the queues, which are those of
 //!   the crate `virtio-blk`.
@@ -27,6 +28,7 @@
 mod bus;
 mod error;
 mod in_flight;
+mod kernel;
 mod memory;
 mod name;
 mod node;

@@ -1,6 +1,7 @@
 //! A device's node, `/dev/vduse/NAME`, and the control node that makes it.
 
 use crate::error::{Error, Result};
+use crate::kernel::Kernel;
 use crate::memory::Source;
 use crate::name::Name;
 use crate::sys::{self, Message, QueueInfo};
@@ -102,38 +103,38 @@ impl Node {
         })?;
         Ok(Self(Arc::new(file)))
     }
+}
 
-    /// Waits for messages, in the runtime that polls this.
-    pub(crate) fn watch(&self, interest: Interest) -> io::Result<AsyncFd<Arc<File>>> {
+impl Kernel for Node {
+    fn watch(&self, interest: Interest) -> io::Result<AsyncFd<Arc<File>>> {
         sys::watch(Arc::clone(&self.0), interest)
     }
 
-    pub(crate) fn features(&self) -> io::Result<u64> {
-        sys::negotiated_features(self)
-    }
-
-    pub(crate) fn queue(&self, index: u16) -> io::Result<QueueInfo> {
-        sys::queue_info(self, index.into())
-    }
-
-    pub(crate) fn set_kick(&self, index: u16, kick: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        sys::set_kick(self, index.into(), kick)
-    }
-
-    pub(crate) fn interrupt(&self, index: u16) -> io::Result<()> {
-        sys::inject_irq(self, index.into())
-    }
-
-    pub(crate) fn read_message(&self) -> io::Result<Option<Message>> {
+    fn read_message(&self) -> io::Result<Option<Message>> {
         sys::read_message(self)
     }
 
-    pub(crate) fn respond(&self, to: Message, accepted: bool, next: u16) -> io::Result<()> {
+    fn respond(&self, to: Message, accepted: bool, next: u16) -> io::Result<()> {
         sys::respond(self, to, accepted, next)
     }
 
-    /// Tells which memory there is.
-    pub(crate) fn memory(&self) -> Source {
+    fn features(&self) -> io::Result<u64> {
+        sys::negotiated_features(self)
+    }
+
+    fn queue(&self, index: u16) -> io::Result<QueueInfo> {
+        sys::queue_info(self, index.into())
+    }
+
+    fn set_kick(&self, index: u16, kick: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        sys::set_kick(self, index.into(), kick)
+    }
+
+    fn interrupt(&self, index: u16) -> io::Result<()> {
+        sys::inject_irq(self, index.into())
+    }
+
+    fn memory(&self) -> Source {
         let node = self.clone();
         Box::new(move |address| sys::find_mapping(&node, address, address))
     }

@@ -2,15 +2,17 @@
 
 use crate::error::{Error, Result};
 use crate::in_flight::{Log, QueueLog};
+use crate::kernel::Kernel;
 use crate::memory::Memory;
-use crate::node::Node;
 use crate::sys::{QueueInfo, What};
 use block_export::Export;
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -27,6 +29,11 @@ pub(crate) const ACCESS_PLATFORM: u64 = 1 << VIRTIO_F_ACCESS_PLATFORM;
 const FEATURES_OK: u32 = VIRTIO_CONFIG_S_FEATURES_OK;
 const DRIVER_OK: u32 = VIRTIO_CONFIG_S_DRIVER_OK;
 
+/// How long the kernel may take to note a status that it was answered: it takes as long as a thread
+/// of it takes to wake up.
+const NOTED: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// What the device offers: virtio's bits of this export, and the transport's.
 pub(crate) fn offered(export: &Export) -> u64 {
     features::offered(export.characteristics()) | ACCESS_PLATFORM
@@ -34,42 +41,44 @@ pub(crate) fn offered(export: &Export) -> u64 {
 
 /// A device under way.
 #[derive(Debug)]
-pub(crate) struct Protocol {
-    node: Node,
+pub(crate) struct Protocol<K> {
+    kernel: K,
     export: Export,
     /// What the driver may choose from; `None` to take it at its word.
     offered: Option<u64>,
     log: Option<Log>,
     memory: Arc<Memory>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<K>>,
     /// The device's status, as the driver has set it.
     status: u32,
+    /// Whether the queues were started by the message that is being answered.
+    started: bool,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    running: Option<Running>,
+#[derive(Debug)]
+struct Slot<K> {
+    running: Option<Running<K>>,
     /// Where a queue that was stopped had come to.
     stopped_at: Option<u16>,
 }
 
 #[derive(Debug)]
-struct Running {
-    commands: mpsc::UnboundedSender<Command<Memory, Interrupt>>,
+struct Running<K> {
+    commands: mpsc::UnboundedSender<Command<Memory, Interrupt<K>>>,
     task: JoinHandle<u16>,
 }
 
 /// Tells the driver that a queue has answers.
 #[derive(Debug)]
-struct Interrupt {
-    node: Node,
+struct Interrupt<K> {
+    kernel: K,
     index: u16,
 }
 
-impl Signal for Interrupt {
+impl<K: Kernel> Signal for Interrupt<K> {
     fn used(&mut self) {
         // The driver may reset the device at any moment, and then wants to hear nothing.
-        if let Err(error) = self.node.interrupt(self.index) {
+        if let Err(error) = self.kernel.interrupt(self.index) {
             tracing::debug!(target: "block", %error, queue = self.index, "no interrupt");
         }
     }
@@ -78,28 +87,28 @@ impl Signal for Interrupt {
     fn broken(&mut self, _: Broken) {}
 }
 
-impl Protocol {
+impl<K: Kernel> Protocol<K> {
     /// Of a new device.
-    pub(crate) fn new(node: Node, export: Export, queues: u16, log: Option<Log>) -> Self {
+    pub(crate) fn new(kernel: K, export: Export, queues: u16, log: Option<Log>) -> Self {
         let offered = Some(offered(&export));
-        Self::with(node, export, offered, queues, log)
+        Self::with(kernel, export, offered, queues, log)
     }
 
     /// Of a device whose process was killed; its driver chose its features long ago.
-    pub(crate) fn of_stale(node: Node, export: Export, queues: u16, log: Option<Log>) -> Self {
-        Self::with(node, export, None, queues, log)
+    pub(crate) fn of_stale(kernel: K, export: Export, queues: u16, log: Option<Log>) -> Self {
+        Self::with(kernel, export, None, queues, log)
     }
 
     fn with(
-        node: Node,
+        kernel: K,
         export: Export,
         offered: Option<u64>,
         queues: u16,
         log: Option<Log>,
     ) -> Self {
-        let memory = Arc::new(Memory::new(node.memory()));
-        let slots = (0..queues).map(|_| Slot::default()).collect();
-        Self { node, export, offered, log, memory, slots, status: 0 }
+        let memory = Arc::new(Memory::new(kernel.memory()));
+        let slots = (0..queues).map(|_| Slot { running: None, stopped_at: None }).collect();
+        Self { kernel, export, offered, log, memory, slots, status: 0, started: false }
     }
 
     /// Answers until it is told to stop, or until whoever could say so is gone; then no request is
@@ -121,19 +130,40 @@ impl Protocol {
     async fn converse(&mut self) -> Result<()> {
         let failed = |why| Error::new("read the kernel's messages", why);
         let interest = Interest::READABLE | Interest::ERROR;
-        let watch = self.node.watch(interest).map_err(failed)?;
+        let watch = self.kernel.watch(interest).map_err(failed)?;
         loop {
             let mut ready = watch.ready(interest).await.map_err(failed)?;
-            while let Some(message) = self.node.read_message().map_err(failed)? {
+            while let Some(message) = self.kernel.read_message().map_err(failed)? {
                 let (accepted, next) = self.answer(message.what).await;
-                let answered = self.node.respond(message, accepted, next);
+                let answered = self.kernel.respond(message, accepted, next);
                 answered.map_err(|why| Error::new("answer the kernel's message", why))?;
+                if std::mem::take(&mut self.started) {
+                    self.interrupt_all().await;
+                }
             }
             if ready.ready().is_error() {
                 let why = "the kernel gave the device up, because an answer took too long";
                 return Err(Error::because("go on", why));
             }
             ready.clear_ready();
+        }
+    }
+
+    /// Tells the driver to look at all queues. The kernel takes interrupts only once it has noted
+    /// DRIVER_OK, some time after it has read the answer; what the queues told before is lost, and
+    /// nothing from then on.
+    async fn interrupt_all(&self) {
+        let mut waited = Duration::ZERO;
+        for index in self.indices().filter(|&index| self.is_running(index)) {
+            while let Err(error) = self.kernel.interrupt(index) {
+                let too_early = error.raw_os_error() == Some(Errno::EINVAL as i32);
+                if !too_early || waited >= NOTED {
+                    tracing::debug!(target: "block", %error, queue = index, "no interrupt");
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                waited = waited.saturating_add(LOOK_EVERY);
+            }
         }
     }
 
@@ -159,14 +189,14 @@ impl Protocol {
         let index = u16::try_from(index).ok()?;
         self.stop_queue(index).await;
         let slot = self.slots.get(usize::from(index))?;
-        let of_kernel = || self.node.queue(index).ok().map(|info| info.next_available);
+        let of_kernel = || self.kernel.queue(index).ok().map(|info| info.next_available);
         slot.stopped_at.or_else(of_kernel)
     }
 
     async fn set_status(&mut self, status: u32) -> bool {
         if status == 0 {
             self.stop_queues().await;
-            self.memory = Arc::new(Memory::new(self.node.memory()));
+            self.memory = Arc::new(Memory::new(self.kernel.memory()));
             self.slots.iter_mut().for_each(|slot| slot.stopped_at = None);
         }
         let new = status & !self.status;
@@ -178,8 +208,11 @@ impl Protocol {
             };
             if let Err(error) = done {
                 tracing::warn!(target: "block", %error, "a driver was refused");
+                // Those that were started before one that could not be.
+                self.stop_queues().await;
                 return false;
             }
+            self.started = new & DRIVER_OK != 0;
         }
         self.status = status;
         true
@@ -188,7 +221,7 @@ impl Protocol {
     /// The export as the driver has chosen to see it.
     fn device(&self) -> Result<Device> {
         let failed = |why| Error::new("read the driver's features", why);
-        let chosen = self.node.features().map_err(failed)?;
+        let chosen = self.kernel.features().map_err(failed)?;
         let offered = self.offered.unwrap_or(chosen);
         let facts = self.export.characteristics();
         let negotiated = Negotiated::check(chosen, offered, facts)
@@ -196,24 +229,35 @@ impl Protocol {
         Ok(Device::new(self.export.clone(), negotiated))
     }
 
-    /// Starts the queues of a driver that is at work already, where they were left.
+    /// Starts the queues of a driver that is at work already, where they were left. One whose rings
+    /// make no sense any more is left: nobody could answer what it holds.
+    ///
+    /// # Errors
+    /// If nothing is known of the driver.
     pub(crate) fn resume(&mut self) -> Result<()> {
         let device = self.device()?;
         for index in self.indices() {
-            let info = self.info(index)?;
-            if !info.is_ready {
-                continue;
+            if let Err(error) = self.resume_queue(index, &device) {
+                tracing::warn!(target: "block", %error, "a queue cannot be taken over");
             }
-            let mut queue = self.queue(index, &info, &device)?;
-            let used = self.used_index(index, &queue)?;
-            let log = self.log.as_ref().and_then(|log| log.queue(index));
-            let unfinished = log.as_ref().map_or_else(Vec::new, |log| log.unfinished(used));
-            let taken = u16::try_from(unfinished.len()).unwrap_or(u16::MAX);
-            queue.set_next_avail(used.wrapping_add(taken));
-            self.start(index, queue, device.clone(), unfinished, log)?;
-            // The process that was killed may have given requests back and told nobody.
-            Interrupt { node: self.node.clone(), index }.used();
         }
+        Ok(())
+    }
+
+    fn resume_queue(&mut self, index: u16, device: &Device) -> Result<()> {
+        let info = self.info(index)?;
+        if !info.is_ready {
+            return Ok(());
+        }
+        let mut queue = self.queue(index, &info, device)?;
+        let used = queue.next_used();
+        let log = self.log.as_ref().and_then(|log| log.queue(index));
+        let unfinished = log.as_ref().map_or_else(Vec::new, |log| log.unfinished(used));
+        let taken = u16::try_from(unfinished.len()).unwrap_or(u16::MAX);
+        queue.set_next_avail(used.wrapping_add(taken));
+        self.start(index, queue, device.clone(), unfinished, log)?;
+        // The process that was killed may have given requests back and told nobody.
+        Interrupt { kernel: self.kernel.clone(), index }.used();
         Ok(())
     }
 
@@ -272,14 +316,14 @@ impl Protocol {
         let failed = |why: io::Error| Error::new(format!("listen to queue {index}"), why);
         let kick = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let kick = kick.map_err(|why| failed(why.into()))?;
-        self.node.set_kick(index, Some(kick.as_fd())).map_err(failed)?;
+        self.kernel.set_kick(index, Some(kick.as_fd())).map_err(failed)?;
         let setup = Setup {
             queue,
             memory: Arc::clone(&self.memory),
             enabled: true,
             device,
             kick: kick.into(),
-            signal: Interrupt { node: self.node.clone(), index },
+            signal: Interrupt { kernel: self.kernel.clone(), index },
             log,
             unfinished,
         };
@@ -295,14 +339,16 @@ impl Protocol {
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return;
         };
-        let Some(running) = slot.running.take() else {
+        let Some(running) = &mut slot.running else {
             return;
         };
         // It may have ended by itself, and has its position then too.
         let _ = running.commands.send(Command::Stop);
-        slot.stopped_at = running.task.await.ok();
+        // It counts as running until then: whoever gives up waiting here must wait elsewhere.
+        slot.stopped_at = (&mut running.task).await.ok();
+        slot.running = None;
         // The driver may kick on: nobody listens.
-        if let Err(error) = self.node.set_kick(index, None) {
+        if let Err(error) = self.kernel.set_kick(index, None) {
             tracing::debug!(target: "block", %error, queue = index, "its kick stays");
         }
     }
@@ -315,7 +361,7 @@ impl Protocol {
 
     /// What was known of the memory is true no longer: from now on all is looked up anew.
     async fn forget_memory(&mut self) {
-        self.memory = Arc::new(Memory::new(self.node.memory()));
+        self.memory = Arc::new(Memory::new(self.kernel.memory()));
         for running in self.slots.iter().filter_map(|slot| slot.running.as_ref()) {
             let (told, heard) = oneshot::channel();
             let order = Command::Memory(Arc::clone(&self.memory), told);
@@ -327,7 +373,7 @@ impl Protocol {
     }
 
     fn info(&self, index: u16) -> Result<QueueInfo> {
-        self.node.queue(index).map_err(|why| Error::new(format!("look at queue {index}"), why))
+        self.kernel.queue(index).map_err(|why| Error::new(format!("look at queue {index}"), why))
     }
 
     fn is_running(&self, index: u16) -> bool {
@@ -338,3 +384,6 @@ impl Protocol {
         0..u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

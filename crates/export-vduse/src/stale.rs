@@ -8,6 +8,7 @@
 use crate::bus;
 use crate::error::{Error, Result};
 use crate::in_flight::{self, Log};
+use crate::kernel::Kernel;
 use crate::name::Name;
 use crate::node::{Control, Node};
 use crate::protocol::Protocol;

@@ -1,0 +1,199 @@
+use super::*;
+use crate::kernel::fake::{Fake, Side, eventually, pair};
+use block_export::Identity;
+use std::time::Duration;
+use virtio_driver::Driver;
+
+const FLUSH: u32 = 4;
+const READ: u32 = 0;
+/// ACKNOWLEDGE, DRIVER, FEATURES_OK, and with DRIVER_OK too.
+const NEGOTIATED: u32 = 0b1011;
+const RUNNING: u32 = 0b1111;
+
+struct Bench {
+    side: Side,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<Result<()>>,
+}
+
+async fn export(image: &str) -> Export {
+    let backend = block_backend::BlockBackend::open(image).await.unwrap();
+    Export::new(backend, Identity::default()).await.unwrap()
+}
+
+/// A device of this image with a driver that has laid out its queues.
+async fn bench(image: &str, queues: u16, change: impl FnOnce(&mut Side)) -> Bench {
+    let export = export(image).await;
+    let (fake, mut side) = pair(queues, offered(&export));
+    change(&mut side);
+    let protocol = Protocol::new(fake, export, queues, None);
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(protocol.run(stopped));
+    Bench { side, stop: Some(stop), serving }
+}
+
+async fn fast(queues: u16, change: impl FnOnce(&mut Side)) -> Bench {
+    bench("driver=null,size=1M", queues, change).await
+}
+
+/// A device that takes a while for each request.
+async fn slow() -> Bench {
+    bench("driver=null,size=1M,latency-ns=300000000", 1, |_| {}).await
+}
+
+impl Bench {
+    fn driver(&mut self) -> &mut Driver {
+        &mut self.side.drivers[0]
+    }
+
+    async fn start(&self) {
+        assert!(self.side.set_status(NEGOTIATED).await);
+        assert!(self.side.set_status(RUNNING).await);
+    }
+
+    /// A request is taken, and not yet answered.
+    async fn begin_slow_request(&mut self) {
+        self.start().await;
+        self.driver().request(READ, 0, &[], 512);
+        self.side.kick(0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(self.driver().used_index(), 0);
+    }
+
+    async fn end(mut self) -> Side {
+        drop(self.stop.take());
+        tokio::time::timeout(Duration::from_secs(5), self.serving).await.unwrap().unwrap().unwrap();
+        self.side
+    }
+}
+
+#[tokio::test]
+async fn a_driver_is_told_of_answers_that_were_ready_before_its_status_was_noted() {
+    let mut bench = fast(2, |side| {
+        for driver in &mut side.drivers {
+            driver.request(FLUSH, 0, &[], 0);
+        }
+    })
+    .await;
+    bench.start().await;
+    eventually("the answers", || bench.side.drivers.iter().all(|d| d.used_index() == 1)).await;
+    let fake = bench.side.fake.clone();
+    eventually("interrupts", || fake.state().interrupts.iter().all(|n| *n > 0)).await;
+    assert!(bench.driver().take_used().is_some());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn messages_are_answered_while_the_kernel_never_notes_the_status() {
+    let bench = fast(1, |_| {}).await;
+    assert!(bench.side.set_status(NEGOTIATED).await);
+    // The driver was killed while it waited, so that the status stays as it was.
+    bench.side.send(1, RUNNING);
+    assert!(bench.side.answer().await.0);
+    bench.side.send(1, 0);
+    assert!(bench.side.answer().await.0);
+    assert!(bench.side.fake.state().refused > 0, "it was tried");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_amid_a_reset_waits_for_the_requests_too() {
+    let mut bench = slow().await;
+    bench.begin_slow_request().await;
+    // The reset waits for the request, and now the stop comes.
+    bench.side.send(1, 0);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let side = bench.end().await;
+    assert_eq!(side.drivers[0].used_index(), 1, "the request was given back before the end");
+}
+
+#[tokio::test]
+async fn a_reset_is_answered_when_all_requests_are() {
+    let mut bench = slow().await;
+    bench.begin_slow_request().await;
+    assert!(bench.side.set_status(0).await);
+    assert_eq!(bench.driver().used_index(), 1);
+    assert!(!bench.side.is_listened_to(0));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_queue_tells_where_it_is_and_goes_on_there() {
+    let mut bench = fast(1, |_| {}).await;
+    bench.start().await;
+    for n in 1..4 {
+        bench.driver().rewind();
+        bench.driver().request(FLUSH, 0, &[], 0);
+        bench.side.kick(0);
+        let driver = &bench.side.drivers[0];
+        eventually("the answer", || driver.used_index() == n).await;
+    }
+    // Asked twice, it says the same; of a queue that there is not, nothing.
+    for _ in 0..2 {
+        bench.side.send(0, 0);
+        assert_eq!(bench.side.answer().await, (true, 3));
+    }
+    bench.side.send(0, 1);
+    assert!(!bench.side.answer().await.0);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_driver_that_is_refused_leaves_no_queue_running() {
+    // The second queue's rings lie outside of the driver's memory.
+    let bench = fast(2, |side| side.fake.state().queues[1].used = 1 << 40).await;
+    assert!(bench.side.set_status(NEGOTIATED).await);
+    assert!(!bench.side.set_status(RUNNING).await);
+    assert!(!bench.side.is_listened_to(0), "the first queue was stopped again");
+    // With rings in their place it is another matter.
+    let first = bench.side.fake.state().queues[0].used;
+    bench.side.fake.state().queues[1].used = first + 256;
+    assert!(bench.side.set_status(RUNNING).await);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn features_that_were_not_offered_are_refused() {
+    let bench = fast(1, |side| side.fake.state().features |= 1 << 17).await;
+    assert!(!bench.side.set_status(NEGOTIATED).await);
+    bench.end().await;
+}
+
+/// Takes over a device of which nobody has answered some requests.
+async fn take_over(queues: u16, change: impl FnOnce(&mut Side)) -> (Bench, Fake) {
+    let export = export("driver=null,size=1M").await;
+    let (fake, mut side) = pair(queues, offered(&export));
+    side.fake.state().driver_ok = true;
+    for driver in &mut side.drivers {
+        driver.request(FLUSH, 0, &[], 0);
+    }
+    change(&mut side);
+    let mut protocol = Protocol::of_stale(fake.clone(), export, queues, None);
+    protocol.resume().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(protocol.run(stopped));
+    (Bench { side, stop: Some(stop), serving }, fake)
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_answered() {
+    let (bench, fake) = take_over(2, |_| {}).await;
+    eventually("the answers", || bench.side.drivers.iter().all(|d| d.used_index() == 1)).await;
+    eventually("interrupts", || fake.state().interrupts.iter().all(|n| *n > 0)).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_taken_over_keeps_no_other_from_it() {
+    let (bench, _) = take_over(3, |side| {
+        let mut state = side.fake.state();
+        state.queues[0].used = 1 << 40;
+        state.queues[1].size = 0;
+    })
+    .await;
+    eventually("the answer", || bench.side.drivers[2].used_index() == 1).await;
+    assert!(!bench.side.is_listened_to(0) && !bench.side.is_listened_to(1));
+    // And the device can be reset.
+    assert!(bench.side.set_status(0).await);
+    bench.end().await;
+}
