@@ -146,11 +146,19 @@ impl Characteristics {
         limit.saturating_sub(over).max(self.block_size)
     }
 
+    /// The block size to tell a driver, in bytes: `block_size`, or the zones' write granularity if
+    /// that is larger. Linux takes no granularity from ublk or virtio, and writes whole blocks to
+    /// zones; a smaller block would have such writes refused.
+    pub fn block_to_tell(&self) -> u32 {
+        let granularity = self.zoned.as_ref().map_or(0, |zoned| zoned.write_granularity);
+        self.block_size.max(granularity)
+    }
+
     /// Why Linux cannot use this device, for a door behind which Linux is sure to be.
     ///
     /// # Errors
     /// `Unsupported`: Linux takes zones of a power of two sectors, all of one size, and logical
-    /// blocks of at most a page.
+    /// blocks ([`block_to_tell`](Self::block_to_tell)) of at most a page.
     pub fn check_for_linux(&self) -> Result<()> {
         let refuse = |message| Err(ErrorKind::Unsupported(message).into());
         if let Some(zoned) = &self.zoned
@@ -161,10 +169,10 @@ impl Characteristics {
                 zoned.zone_size
             ));
         }
-        if self.block_size > 4096 {
+        let block = self.block_to_tell();
+        if block > 4096 {
             return refuse(format!(
-                "blocks of {:#x} bytes: Linux takes at most 0x1000",
-                self.block_size
+                "blocks, or writes to zones in units, of {block:#x} bytes: Linux takes at most 0x1000"
             ));
         }
         Ok(())
@@ -273,6 +281,25 @@ mod tests {
     }
 
     #[test]
+    fn a_block_is_no_smaller_than_what_can_be_written_to_a_zone() {
+        let mut facts = Characteristics {
+            length: 0x8000,
+            block_size: 512,
+            physical_block_size: 4096,
+            read_only: false,
+            max_transfer: 0,
+            discard: None,
+            write_zeroes: None,
+            zoned: None,
+        };
+        assert_eq!(facts.block_to_tell(), 512);
+        for (granularity, block) in [(512, 512), (4096, 4096), (16384, 16384)] {
+            facts.zoned = Some(ZonedCharacteristics { write_granularity: granularity, ..zoned() });
+            assert_eq!(facts.block_to_tell(), block);
+        }
+    }
+
+    #[test]
     fn what_linux_cannot_use_is_told_before_it_is_tried() {
         let mut facts = Characteristics {
             length: 0x8000,
@@ -288,6 +315,10 @@ mod tests {
         facts.block_size = 8192;
         assert!(facts.check_for_linux().unwrap_err().to_string().contains("at most 0x1000"));
         facts.block_size = 512;
+        facts.zoned = Some(ZonedCharacteristics { write_granularity: 8192, ..zoned() });
+        assert!(facts.check_for_linux().unwrap_err().to_string().contains("0x2000 bytes"));
+        facts.zoned = Some(ZonedCharacteristics { write_granularity: 4096, ..zoned() });
+        facts.check_for_linux().unwrap();
         facts.zoned = Some(ZonedCharacteristics { zone_size: 0x3000, ..zoned() });
         let error = facts.check_for_linux().unwrap_err();
         assert_eq!(error.kind().name(), "unsupported");

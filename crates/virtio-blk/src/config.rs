@@ -21,7 +21,7 @@ const HOST_AWARE: u8 = 2;
 /// it chose its features, and if it then accepted `VIRTIO_BLK_F_ZONED`.
 pub fn bytes(facts: &Characteristics, queues: u16, zoned: bool) -> [u8; SIZE] {
     let mut space = Space([0; SIZE]);
-    let block = facts.block_size;
+    let block = facts.block_to_tell();
     let physical = facts.physical_block_size.checked_div(block).unwrap_or(1).max(1);
     space.le64(0, facts.length.checked_div(SECTOR).unwrap_or(0));
     space.le32(12, SEG_MAX);
@@ -146,11 +146,11 @@ pub(crate) mod tests {
             (8, 4, 0),         // size_max
             (12, 4, 126),      // seg_max
             (16, 4, 0),        // geometry
-            (20, 4, 512),      // blk_size
-            (24, 1, 3),        // physical_block_exp
+            (20, 4, 4096),     // blk_size: a write to a zone takes no less
+            (24, 1, 0),        // physical_block_exp
             (25, 1, 0),        // alignment_offset
-            (26, 2, 8),        // min_io_size
-            (28, 4, 0x800),    // opt_io_size
+            (26, 2, 1),        // min_io_size
+            (28, 4, 0x100),    // opt_io_size
             (32, 1, 0),        // writeback
             (34, 2, 4),        // num_queues
             (36, 4, 0),        // max_discard_sectors
@@ -168,6 +168,29 @@ pub(crate) mod tests {
         }
     }
 
+    /// Linux refuses a device whose appends are smaller than its writes, and one whose granularity is
+    /// 0; and it takes the block for the granularity.
+    #[test]
+    fn a_large_granularity_is_told_in_every_field() {
+        let mut facts = host_managed();
+        facts.physical_block_size = 0x1_0000;
+        if let Some(zoned) = &mut facts.zoned {
+            (zoned.write_granularity, zoned.max_append) = (0x1_0000, 0x1_0000);
+        }
+        let space = bytes(&facts, 1, true);
+        let expected = [
+            (20, 4, 0x1_0000),
+            (24, 1, 0),
+            (26, 2, 1),
+            (28, 4, 0x10),
+            (84, 4, 0x80),
+            (88, 4, 0x1_0000),
+        ];
+        for (at, width, value) in expected {
+            assert_eq!(field(&space, at, width), value, "at {at}");
+        }
+    }
+
     #[test]
     fn a_driver_that_does_not_know_zones_sees_none() {
         let space = bytes(&host_managed(), 1, false);
@@ -178,6 +201,10 @@ pub(crate) mod tests {
     fn a_regular_device_shows_its_discards_and_zeroes() {
         let space = bytes(&regular(), 1, true);
         let expected = [
+            (20, 4, 512),
+            (24, 1, 3),
+            (26, 2, 8),
+            (28, 4, 0x800),
             (36, 4, 0x20_0000),
             (40, 4, 32),
             (44, 4, 8),
