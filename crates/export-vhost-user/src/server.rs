@@ -68,7 +68,7 @@ impl Server {
         }
         let workers = (0..settings.queues).map(Worker::start).collect::<Result<Vec<_>>>()?;
         make_way(path)?;
-        let listener = UnixListener::bind(path).map_err(|error| on(path, &error))?;
+        let listener = UnixListener::bind(path).map_err(|error| on(path, error))?;
         let socket = Socket::at(path)?;
         let write_through = settings.write_through;
         Ok(Self { export, listener, socket, workers: workers.into(), write_through })
@@ -92,13 +92,13 @@ impl Server {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
-                Err(error) => return Err(on(self.socket.path(), &error)),
+                Err(error) => return Err(on(self.socket.path(), error)),
             };
             let stream = stream.into_std().and_then(|stream| {
                 stream.set_nonblocking(false)?;
                 Ok(stream)
             });
-            let stream = stream.map_err(|error| on(self.socket.path(), &error))?;
+            let stream = stream.map_err(|error| on(self.socket.path(), error))?;
             tracing::info!(target: "block", "a front end is connected");
             let session =
                 Session::new(self.export.clone(), Arc::clone(&self.workers), self.write_through);
@@ -152,7 +152,7 @@ impl Drop for Connection {
 
 impl Socket {
     fn at(path: &Path) -> Result<Self> {
-        let meta = std::fs::symlink_metadata(path).map_err(|error| on(path, &error))?;
+        let meta = std::fs::symlink_metadata(path).map_err(|error| on(path, error))?;
         Ok(Self { path: path.to_owned(), id: (meta.dev(), meta.ino()), connection: None })
     }
 
@@ -232,7 +232,7 @@ fn make_way(path: &Path) -> Result<()> {
     let kind = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(on(path, &error)),
+        Err(error) => return Err(on(path, error)),
     };
     if !kind.is_socket() {
         let message = format!("{} exists, and is no socket: give another path", path.display());
@@ -240,9 +240,9 @@ fn make_way(path: &Path) -> Result<()> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| on(path, &error))
+            std::fs::remove_file(path).map_err(|error| on(path, error))
         }
-        Err(error) => Err(on(path, &error)),
+        Err(error) => Err(on(path, error)),
         Ok(_) => busy(format!("another server listens at {}", path.display())),
     }
 }
@@ -253,9 +253,30 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ECONNABORTED | EMFILE | ENFILE | ENOMEM | ENOBUFS))
 }
 
-fn on(path: &Path, error: &io::Error) -> Error {
-    let number = error.raw_os_error();
-    let text = format!("the socket {}: {error}", path.display());
-    tracing::debug!(target: "block", number, "{text}");
-    ErrorKind::Io(io::Error::new(error.kind(), text)).into()
+/// An error of the operating system, with its number, about the socket.
+fn on(path: &Path, error: io::Error) -> Error {
+    io::Error::new(error.kind(), OnSocket { path: path.to_owned(), source: error }).into()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the socket {}: {source}", path.display())]
+struct OnSocket {
+    path: PathBuf,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn an_error_about_the_socket_keeps_its_kind_and_number() {
+        let of = |errno: Errno| on(Path::new("a/s"), errno.into());
+        let denied = of(Errno::EACCES);
+        assert_eq!((denied.kind().name(), denied.errno()), ("io", Errno::EACCES as i32));
+        assert_eq!(denied.to_string(), "the socket a/s: Permission denied (os error 13)");
+        let full = of(Errno::ENOSPC);
+        assert_eq!((full.kind().name(), full.errno()), ("no-space", Errno::ENOSPC as i32));
+    }
 }

@@ -206,6 +206,30 @@ fn a_reset_device_begins_anew() {
 }
 
 #[test]
+fn a_reset_forgets_the_record_of_the_old_rings() {
+    let device = Served::zoned(Spec::default());
+    let mut guest = device.connect(1);
+    guest.accept(!0).unwrap();
+    guest.share().unwrap();
+    guest.keep_record().unwrap();
+    guest.start(0).unwrap();
+    assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
+    assert_eq!(guest.stop(0).unwrap(), 1);
+    // The record names a request of rings that are no more.
+    let driver = &mut guest.queues[0].driver;
+    driver.rewind();
+    let old = driver.lay_out(1, 2 * ZS, &[5; 512], 0);
+    let (_, file) = guest.record.as_ref().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(file, &[1], 16 + 16 * u64::from(old.head)).unwrap();
+    guest.frontend.reset_device().unwrap();
+    guest.boot().unwrap();
+    let flush = guest.queues[0].driver.request(4, 0, &[], 0);
+    assert_eq!(guest.queues[0].outcome(&flush).status, 0);
+    assert_eq!(guest.stop(0).unwrap(), 2, "nothing but the flush was taken");
+    assert_eq!(guest.queues[0].driver.outcome(&old, 0).status, virtio_driver::UNTOUCHED);
+}
+
+#[test]
 fn what_makes_no_sense_ends_the_connection_and_not_the_server() {
     let device = Served::zoned(Spec { queues: 2, ..Spec::default() });
     let wrong: [fn(&mut Guest) -> bool; 8] = [
