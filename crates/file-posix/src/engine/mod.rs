@@ -20,7 +20,7 @@
 //! | short write into the page cache, where the file system takes it without waiting | at once | at once |
 //! | other reads | threads | ring |
 //! | direct writes | threads | ring |
-//! | direct writes for which a file system must find space | threads | threads |
+//! | direct writes that wait for space, or for the page cache to forget what it holds | threads | threads |
 //! | other writes into the page cache, durable writes, syncs, allocation | threads | threads |
 //!
 //! In the last two rows the kernel would use threads of its own for `io_uring`, which are no faster.
@@ -42,9 +42,10 @@ use crate::open_file::OpenFile;
 use crate::sys::Allocate;
 use block_core::{InFlight, InFlightGuard, IoVecMut, Result};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
-use threads::{Threads, Write};
+use threads::{First, Threads, Write};
 use transfer::{Reading, Writing};
 use uring::{Carried, Held, Uring};
 
@@ -118,7 +119,7 @@ impl Engine {
         if !durable && inline::write(&file, &mut writing).await? {
             return Ok(Durable(false));
         }
-        self.threads.write(file, Write { writing, durable, space: None }, guard).await
+        self.threads.write(file, Write { writing, durable, first: First::Nothing }, guard).await
     }
 
     /// As [`write`](Self::write), past the page cache.
@@ -126,14 +127,17 @@ impl Engine {
         let WriteJob { guard, file, offset, bufs, durable } = job;
         let writing = Writing::new(&file.pool, file.alignment, offset, bufs);
         let Some(uring) = self.uring.as_ref().filter(|_| !durable) else {
-            let write = Write { writing, durable, space: None };
+            let write = Write { writing, durable, first: First::Nothing };
             return self.threads.write(file, write, guard).await;
         };
         match uring.carry(writing, Held { file, guard }).await {
             Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
             Carried::Left(writing, Held { guard, file }) => {
-                let space = file.ahead.due(writing.rest(), file.size().load(Acquire));
-                let write = Write { writing, durable, space };
+                let first = match file.ahead.due(writing.rest(), file.size().load(Acquire)) {
+                    Some(space) => First::FindSpace(space),
+                    None => First::Uncache(around(writing.rest())),
+                };
+                let write = Write { writing, durable, first };
                 Box::pin(self.threads.write(file, write, guard)).await
             }
         }
@@ -159,4 +163,12 @@ impl Engine {
             Some(uring) => uring.settle(in_flight).await,
         }
     }
+}
+
+/// The part of a file that the page cache forgets with a direct write for which it would have to
+/// forget something: pages in it make every such write wait, and where there is one there are others.
+fn around(write: Range<u64>) -> Range<u64> {
+    const AROUND: u64 = 2 << 20;
+    let end = write.end.checked_next_multiple_of(AROUND).unwrap_or(write.end);
+    write.start.saturating_sub(write.start % AROUND)..end
 }

@@ -5,7 +5,7 @@ use super::open::{How, open};
 use crate::engine::Engine;
 use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
-use block_core::{BlockDriver, BufferPool, IoBuf, IoVecMut, RequestFlags};
+use block_core::{BlockDriver, BufferPool, IoBuf, IoBufMut, IoVecMut, RequestFlags};
 use std::io;
 use std::sync::Arc;
 use tempfile::NamedTempFile;
@@ -195,4 +195,22 @@ async fn where_the_kernel_cannot_tell_of_holes_they_are_filled_all_the_same() {
     }
     assert_eq!(read(&driver, 0, 4 * 4096).await, [3; 4 * 4096]);
     assert_eq!(space_of(&on), 4 * 4096);
+}
+
+#[tokio::test]
+async fn a_direct_write_that_the_page_cache_holds_up_clears_the_way_for_the_next() {
+    let on = file_of(8 << 20);
+    let Some(driver) = direct(&on) else { return };
+    let cached = |at| {
+        let mut buf = IoBufMut::zeroed(4096).into();
+        sys::preadv_nowait(on.as_file(), &mut buf, sys::Cursor::default(), at).is_ok_and(|n| n > 0)
+    };
+    std::fs::write(on.path(), vec![7; 8 << 20]).unwrap();
+    on.as_file().sync_all().unwrap();
+    let (near, far) = (1 << 20, 6 << 20);
+    assert!(cached(near) && cached(far), "it was just written");
+    driver.write(0, IoBuf::copy_of(&[8; 4096]).into(), RequestFlags::empty()).await.unwrap();
+    assert!(!cached(near), "the next write there would wait too");
+    assert!(cached(far), "others may need it");
+    assert_eq!(read(&driver, 0, 8192).await, [[8; 4096], [7; 4096]].concat());
 }

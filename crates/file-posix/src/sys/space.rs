@@ -1,7 +1,7 @@
 //! A file's space and its durability.
 
 use super::{off_t, uninterrupted};
-use nix::fcntl::{self, FallocateFlags};
+use nix::fcntl::{self, FallocateFlags, PosixFadviseAdvice};
 use nix::unistd;
 use std::io;
 use std::os::fd::AsFd;
@@ -31,6 +31,14 @@ pub(crate) fn fallocate(fd: impl AsFd, what: Allocate, offset: u64, len: u64) ->
     };
     let fd = fd.as_fd();
     uninterrupted(|| fcntl::fallocate(fd, mode, offset, len))
+}
+
+/// Has the page cache forget what it holds of a range, but for what is not written back yet.
+#[doc(alias = "POSIX_FADV_DONTNEED")]
+pub(crate) fn uncache(fd: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
+    let (offset, len) = (off_t(offset)?, off_t(len)?);
+    let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+    Ok(fcntl::posix_fadvise(fd, offset, len, advice)?)
 }
 
 /// Sets a file's size. Growth is a hole.

@@ -2,6 +2,7 @@
 
 use super::super::job::{AllocateJob, Durable, SyncJob};
 use super::super::transfer::{Reading, Writing};
+use super::work::First;
 use crate::durability::Turn;
 use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
@@ -88,13 +89,20 @@ pub(in super::super) fn allocate(job: AllocateJob) -> Result<bool> {
     result
 }
 
-/// Finds space for what is likely to be written next. If there is none, the writes themselves will
-/// say so.
-pub(super) fn find_space(file: &OpenFile, range: Option<Range<u64>>) {
-    let Some(Range { start, end }) = range.filter(|range| !range.is_empty()) else { return };
-    let found = sys::fallocate(file.fd(), Allocate::Reserve, start, end.saturating_sub(start));
-    if found.as_ref().is_err_and(is_unsupported) {
-        file.ahead.no_space.learn();
+/// Does what makes the next writes easier. If it fails, the writes themselves will say why.
+pub(super) fn prepare(file: &OpenFile, first: First) {
+    match first {
+        First::FindSpace(Range { start, end }) if start < end => {
+            let len = end.saturating_sub(start);
+            let found = sys::fallocate(file.fd(), Allocate::Reserve, start, len);
+            if found.as_ref().is_err_and(is_unsupported) {
+                file.ahead.no_space.learn();
+            }
+        }
+        First::Uncache(Range { start, end }) => {
+            let _ = sys::uncache(file.fd(), start, end.saturating_sub(start));
+        }
+        First::FindSpace(_) | First::Nothing => {}
     }
 }
 

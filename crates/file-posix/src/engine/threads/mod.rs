@@ -18,7 +18,7 @@ mod ticket;
 mod work;
 
 pub(super) use calls::{allocate, sync};
-pub(super) use work::Write;
+pub(super) use work::{First, Write};
 
 use super::job::Durable;
 use super::offload::current_runtime;

@@ -386,5 +386,5 @@ fn read_at(file: &OpenFile, at: u64) -> Reading {
 
 fn write_at(file: &OpenFile, at: u64) -> Write {
     let writing = Writing::new(&file.pool, file.alignment, at, IoVec::from(vec![7; 4]));
-    Write { writing, durable: false, space: None }
+    Write { writing, durable: false, first: crate::engine::First::Nothing }
 }

@@ -61,8 +61,17 @@ pub(in super::super) struct Write {
     pub writing: Writing,
     /// Durable on return, if that can be done without a sync of the whole file.
     pub durable: bool,
-    /// Space to find first.
-    pub space: Option<Range<u64>>,
+    pub first: First,
+}
+
+/// What is done before a write, so that those that follow need no thread.
+#[derive(Debug)]
+pub(in super::super) enum First {
+    Nothing,
+    /// Find space here.
+    FindSpace(Range<u64>),
+    /// Have the page cache forget this part of the file.
+    Uncache(Range<u64>),
 }
 
 impl Work for Write {
@@ -78,14 +87,14 @@ impl Work for Write {
     }
 
     fn make(mut self, file: &OpenFile) -> Result<Durable> {
-        calls::find_space(file, self.space);
+        calls::prepare(file, self.first);
         calls::write(file, &mut self.writing, self.durable)
     }
 
     fn make_row(row: Row<Self>, file: &OpenFile) -> Row<Result<Durable>> {
         let lens: Row<usize> = row.iter().map(Self::len).collect();
         let find = |each: Self| {
-            calls::find_space(file, each.space);
+            calls::prepare(file, each.first);
             each.writing
         };
         let joined = row.into_iter().map(find).reduce(Writing::join);
