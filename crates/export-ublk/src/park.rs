@@ -137,11 +137,8 @@ impl Park {
                 ring.submit_and_wait(1)
             }
         });
-        let passing = [libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY];
         match waited {
-            Err(e) if e.raw_os_error().is_none_or(|e| !passing.contains(&e)) => {
-                self.mailbox.end(Err(e));
-            }
+            Err(error) if !is_passing(&error) => self.mailbox.end(Err(error)),
             _ => self.reap(),
         }
     }
@@ -195,6 +192,13 @@ impl Park {
     }
 }
 
+/// Whether a wait that ended so can be begun again: its time was up, it was interrupted, or the
+/// kernel was short of memory or of room for completions for a moment.
+fn is_passing(error: &io::Error) -> bool {
+    let passing = [libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY];
+    error.raw_os_error().is_some_and(|number| passing.contains(&number))
+}
+
 #[expect(clippy::cast_possible_wrap, reason = "it is 0")]
 const OK: i32 = UBLK_IO_RES_OK as i32;
 
@@ -245,6 +249,14 @@ mod tests {
 
     fn runtime() -> Runtime {
         Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_shortage_that_passes_ends_no_queue() {
+        let is = |number| is_passing(&io::Error::from_raw_os_error(number));
+        assert!([libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY].into_iter().all(is));
+        assert!(![libc::EBADF, libc::ENODEV, libc::EINVAL, libc::ENOMEM].into_iter().any(is));
+        assert!(!is_passing(&io::Error::other("unknown")));
     }
 
     #[test]

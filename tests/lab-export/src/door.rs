@@ -163,14 +163,15 @@ impl Export {
             &zblk(),
             &["create", image.to_str().unwrap(), "--size", "16M", "--zone-size", "4M"],
         );
-        let mut args = vec!["60".to_owned(), zblk(), "export".to_owned()];
-        args.extend(server.door.arguments(server.number));
-        args.push(image.to_str().unwrap().to_owned());
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let refused = tools::try_run("timeout", &args).expect_err("a second server");
+        let refused = refusal(server.door, server.number, &image);
         std::fs::remove_file(image).unwrap();
-        assert!(refused.contains("exit status: 1"), "{refused}");
         refused
+    }
+
+    /// What a server of the same image is told that comes to the device by another door.
+    pub fn refused_by(&mut self, door: Door) -> String {
+        let server = self.server().expect("a server");
+        refusal(door, server.number, &server.image)
     }
 
     fn server(&mut self) -> Option<&mut Server> {
@@ -287,6 +288,17 @@ impl Drop for Server {
         }
         let _ = std::fs::remove_file(&self.image);
     }
+}
+
+/// What a server is told that is not to be.
+fn refusal(door: Door, number: u32, image: &Path) -> String {
+    let mut args = vec!["60".to_owned(), zblk(), "export".to_owned()];
+    args.extend(door.arguments(number));
+    args.push(image.to_str().unwrap().to_owned());
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let refused = tools::try_run("timeout", &args).expect_err("a second server");
+    assert!(refused.contains("exit status: 1"), "{refused}");
+    refused
 }
 
 /// A new place for an image, in memory.

@@ -4,7 +4,7 @@ use super::Cases;
 use super::files::Tree;
 use super::{btrfs, f2fs};
 use crate::disk::{self, Disk};
-use crate::door::Export;
+use crate::door::{Door, Export};
 use crate::pattern::{self, Random};
 use crate::shape::Shape;
 use crate::tools::Mount;
@@ -23,6 +23,9 @@ pub fn run(cases: &mut Cases<'_>) {
         }
     });
     cases.server_case("a_flush_does_not_promise_what_was_lost", unflushed);
+    if cases.door == Door::UblkRecover {
+        cases.server_case("a_device_that_waits_is_left_to_its_own_image", waiting);
+    }
     cases.server_case("under_btrfs", |export, _| {
         let system = FileSystem { make: btrfs::make, mount: btrfs::mount, check: btrfs::check };
         file_system(export, &system);
@@ -62,6 +65,23 @@ fn unflushed(export: &mut Export, shape: Shape) {
         let disk = Disk::open(&export.device).unwrap();
         assert_eq!(disk.read(shape.start(zone), data.len()).unwrap(), data);
     }
+}
+
+/// Others are refused, with what they should do, and leave the device to the one that it waits for.
+fn waiting(export: &mut Export, shape: Shape) {
+    let zone = shape.sequential(1);
+    let disk = Disk::open(&export.device).unwrap();
+    let data = pattern::bytes(zone, 0, 1 << 16);
+    disk.write(shape.start(zone), &data).unwrap();
+    export.kill();
+    let refused = export.rival();
+    assert!(refused.contains("it is another device than this image: its "), "{refused}");
+    let refused = export.refused_by(Door::Ublk);
+    assert!(refused.contains("export it with recover"), "{refused}");
+    assert!(export.device.exists(), "it went with those that were refused");
+    export.start();
+    assert_eq!(disk.read(shape.start(zone), data.len()).unwrap(), data);
+    disk.write(shape.start(zone) + data.len() as u64, &data).unwrap();
 }
 
 /// What is known of a zone under writes, in bytes from its start.
@@ -121,6 +141,9 @@ fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
         thread.join().unwrap();
     }
     let unanswered: u64 = progress.iter().map(Progress::unanswered).sum();
+    if export.door() == Some(Door::UblkRecover) {
+        assert_eq!(unanswered, 0, "bytes of writes that were under way were told as failed");
+    }
 
     let found = disk::zones(&export.device);
     let disk = Disk::open(&export.device).unwrap();
