@@ -7,6 +7,7 @@
 //!
 //! - [`Server`]: the socket, and one front end at a time;
 //! - `session`: what a front end says, message by message;
+//! - `dialect`: messages of Linux as a front end that need another reader;
 //! - `guest`: the memory that it shares;
 //! - `ring`: one virtqueue on its way from settings to a running queue;
 //! - `worker`: a thread with a runtime for each queue;
@@ -20,6 +21,7 @@
 //! them.
 #![forbid(unsafe_code)]
 
+mod dialect;
 mod guest;
 mod inflight;
 mod ring;

@@ -144,6 +144,14 @@ impl Ring {
         self.running.is_some()
     }
 
+    /// Stops the queue if it runs and is off: it is about to be set up anew, and not every front end
+    /// asks before where it stood.
+    pub(crate) fn stop_if_off(&mut self) {
+        if self.is_running() && !self.enabled {
+            self.stop();
+        }
+    }
+
     /// Whether all is said that a start needs.
     pub(crate) fn is_ready(&self) -> bool {
         self.running.is_none() && self.kick.is_some() && self.addresses.is_some()

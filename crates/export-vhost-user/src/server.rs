@@ -1,5 +1,6 @@
 //! The socket, and one front end at a time.
 
+use crate::dialect::{self, Brought, Kind};
 use crate::session::Session;
 use crate::worker::Worker;
 use block_core::{Error, ErrorKind, Result};
@@ -14,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
-use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
+use vhost::vhost_user::message::VhostUserProtocolFeatures;
+use vhost::vhost_user::{BackendReqHandler, Error as VhostError, VhostUserBackendReqHandlerMut};
 
 /// So long a passing shortage is waited out.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -163,10 +165,10 @@ impl Socket {
     /// Serves one front end until it goes away.
     async fn serve(&mut self, stream: UnixStream, session: Session) -> Result<()> {
         let (ended, end) = oneshot::channel();
-        let control = stream.try_clone()?;
+        let [control, beside] = [stream.try_clone()?, stream.try_clone()?];
         // Messages are read, and queues stopped, with calls that block.
         thread::Builder::new().name("front end".to_owned()).spawn(move || {
-            talk(stream, session);
+            talk(stream, beside, session);
             // Who waited may have gone away.
             let _ = ended.send(());
         })?;
@@ -204,11 +206,16 @@ impl Drop for Socket {
     }
 }
 
-/// Answers a front end's messages until it goes away or is left.
-fn talk(stream: UnixStream, session: Session) {
-    let mut handler = BackendReqHandler::from_stream(stream, Arc::new(Mutex::new(session)));
+/// Answers a front end's messages until it goes away or is left. `beside` is the same stream.
+fn talk(stream: UnixStream, mut beside: UnixStream, session: Session) {
+    let session = Arc::new(Mutex::new(session));
+    let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
     loop {
-        match handler.handle_request() {
+        let done = match dialect::next(&beside).filter(|kind| is_expected(*kind, &session)) {
+            Some(kind) => take(&mut beside, kind, &session),
+            None => handler.handle_request(),
+        };
+        match done {
             Ok(()) | Err(VhostError::SocketRetry(_)) => {}
             Err(VhostError::Disconnected) => return,
             Err(VhostError::SocketBroken(error))
@@ -224,6 +231,35 @@ fn talk(stream: UnixStream, session: Session) {
             }
         }
     }
+}
+
+/// Whether such a message was agreed on; without that, it is refused like any other.
+fn is_expected(kind: Kind, session: &Mutex<Session>) -> bool {
+    let agreed = |session: &Session| session.agreed(VhostUserProtocolFeatures::BACKEND_REQ);
+    kind == Kind::Memory || session.lock().is_ok_and(|session| agreed(&session))
+}
+
+/// Reads a message of the dialect, and does what it says.
+fn take(
+    stream: &mut UnixStream,
+    kind: Kind,
+    session: &Mutex<Session>,
+) -> vhost::vhost_user::Result<()> {
+    let (answer, brought) = dialect::read(stream, kind).map_err(VhostError::SocketBroken)?;
+    let mut session = session.lock().map_err(|_| VhostError::BackendInternalError)?;
+    let done = match brought {
+        Brought::Channel(channel) => {
+            session.hold_channel(channel);
+            Ok(())
+        }
+        Brought::Memory(region, file) => {
+            session.set_mem_table(&[region], vec![file], None).map(drop)
+        }
+    };
+    if session.agreed(VhostUserProtocolFeatures::REPLY_ACK) {
+        answer.give(stream, done.is_ok()).map_err(VhostError::SocketBroken)?;
+    }
+    done
 }
 
 /// Removes the socket of a server that is gone.

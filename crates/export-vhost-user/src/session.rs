@@ -30,6 +30,10 @@ pub(crate) struct Session {
     /// Whether the driver made its choice, and did not choose `VIRTIO_BLK_F_ZONED`.
     without_zones: bool,
     write_through: bool,
+    /// What of vhost-user's own was agreed on.
+    protocol: VhostUserProtocolFeatures,
+    /// By whose end the front end learns that this is over; see [`dialect`](crate::dialect).
+    channel: Option<File>,
 }
 
 const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
@@ -49,7 +53,19 @@ impl Session {
             device: None,
             without_zones: false,
             write_through,
+            protocol: VhostUserProtocolFeatures::empty(),
+            channel: None,
         }
+    }
+
+    /// Whether this of vhost-user's own was agreed on.
+    pub(crate) fn agreed(&self, feature: VhostUserProtocolFeatures) -> bool {
+        self.protocol.contains(feature)
+    }
+
+    /// Holds the channel to the front end, instead of the one that was.
+    pub(crate) fn hold_channel(&mut self, channel: File) {
+        self.channel = Some(channel);
     }
 
     fn offered(&self) -> u64 {
@@ -69,6 +85,7 @@ impl Session {
     /// A setting that a queue cannot change while it runs.
     fn stopped_ring(&mut self, index: u32) -> Result<&mut Ring> {
         let ring = self.ring(index)?;
+        ring.stop_if_off();
         if ring.is_running() {
             return Err(Error::InvalidOperation("the queue runs"));
         }
@@ -151,6 +168,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     /// A front end may first set the one bit that is its own, and later all that the driver chose.
     /// The driver's choice is refused as the standard says: a front end that is refused is left.
     fn set_features(&mut self, accepted: u64) -> Result<()> {
+        self.rings.iter_mut().for_each(Ring::stop_if_off);
         if self.rings.iter().any(Ring::is_running) {
             return unsupported("features cannot change while a queue runs");
         }
@@ -238,12 +256,14 @@ impl VhostUserBackendReqHandlerMut for Session {
         Ok(VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::INFLIGHT_SHMFD
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS)
     }
 
-    fn set_protocol_features(&mut self, _features: u64) -> Result<()> {
+    fn set_protocol_features(&mut self, features: u64) -> Result<()> {
+        self.protocol = VhostUserProtocolFeatures::from_bits_truncate(features);
         Ok(())
     }
 

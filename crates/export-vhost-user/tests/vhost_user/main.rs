@@ -8,6 +8,7 @@
 )]
 
 mod device;
+mod dialect;
 mod hostile;
 mod protocol;
 mod requests;

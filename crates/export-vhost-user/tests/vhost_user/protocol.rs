@@ -6,7 +6,7 @@ use std::time::Duration;
 use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
-use virtio_driver::{Guest, USER};
+use virtio_driver::{Guest, PROTOCOL_FEATURES, USER};
 
 const ZONED: u64 = 1 << 17;
 const EVENT_IDX: u64 = 1 << 29;
@@ -110,6 +110,24 @@ fn a_queue_stops_where_it_is_and_goes_on_there() {
     assert_eq!(guest.queues[0].used().0, placed.head);
     assert_eq!(guest.stop(0).unwrap(), 4);
     assert_eq!(guest.stop(0).unwrap(), 4, "a stopped queue is where it was");
+}
+
+/// Linux as a user-mode process turns queues off when a driver leaves the device, never asks where they
+/// stand, and sets them up anew for the next driver.
+#[test]
+fn a_queue_that_is_off_may_be_set_up_anew() {
+    let device = Served::zoned(Spec::default());
+    let mut guest = device.guest(1);
+    let all = guest.offered | PROTOCOL_FEATURES;
+    assert_eq!(guest.ask(0, 1, 2 * ZS, &[6; 512], 0).status, 0);
+    guest.frontend.set_vring_enable(0, false).unwrap();
+    guest.frontend.set_features(all).unwrap();
+    guest.share().unwrap();
+    guest.start(0).unwrap();
+    assert_eq!(guest.ask(0, 0, 2 * ZS, &[], 512).data, [6; 512]);
+    // One that is on goes on as it is.
+    assert!(guest.frontend.set_features(all).is_err());
+    assert!(is_left(&guest));
 }
 
 #[test]
@@ -297,6 +315,7 @@ fn what_is_promised_is_what_is_offered() {
     let expected = VhostUserProtocolFeatures::MQ
         | VhostUserProtocolFeatures::REPLY_ACK
         | VhostUserProtocolFeatures::CONFIG
+        | VhostUserProtocolFeatures::BACKEND_REQ
         | VhostUserProtocolFeatures::INFLIGHT_SHMFD
         | VhostUserProtocolFeatures::RESET_DEVICE
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS;
