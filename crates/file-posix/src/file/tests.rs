@@ -7,6 +7,7 @@ use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
 use block_core::{BlockDriver, BufferPool, IoBuf, IoBufMut, IoVecMut, RequestFlags};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tempfile::NamedTempFile;
 
@@ -205,7 +206,10 @@ async fn a_direct_write_that_the_page_cache_holds_up_clears_the_way_for_the_next
         let mut buf = IoBufMut::zeroed(4096).into();
         sys::preadv_nowait(on.as_file(), &mut buf, sys::Cursor::default(), at).is_ok_and(|n| n > 0)
     };
-    std::fs::write(on.path(), vec![7; 8 << 20]).unwrap();
+    // In small pieces, or the cache would hold it in large ones, and forget those as a whole.
+    for at in (0..8 << 20).step_by(4096) {
+        on.as_file().write_all_at(&[7; 4096], at).unwrap();
+    }
     on.as_file().sync_all().unwrap();
     let (near, far) = (1 << 20, 6 << 20);
     assert!(cached(near) && cached(far), "it was just written");
