@@ -1,6 +1,9 @@
 //! Messages as Linux sends them when it is a front end itself: a channel that is a pipe, by which it
 //! learns that the back end is gone, and a table of memory with room for one region more.
 
+// Messages are in the machine's own order.
+#![allow(clippy::host_endian_bytes)]
+
 use crate::device::{Served, Spec};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::File;
