@@ -33,12 +33,15 @@ impl Bench {
     }
 }
 
+/// What it is, type, sector, data, room for an answer, and the status that is due.
+type Case<'a> = (&'a str, u32, u64, &'a [u8], u32, u8);
+
 #[tokio::test]
 async fn every_byte_that_the_driver_may_read_was_written_and_is_counted() {
     let mut bench = bench(Shape::default()).await;
     let zone = |n: u64| n * SECTORS;
     let range = [[0_u8; 8], [8, 0, 0, 0, 0, 0, 0, 0]].concat();
-    let cases: &[(&str, u32, u64, &[u8], u32, u8)] = &[
+    let cases: &[Case<'_>] = &[
         ("a write", 1, zone(2), &[7; 512], 0, OK),
         ("a write off the pointer", 1, zone(2), &[7; 512], 0, UNALIGNED),
         ("a write with room for data", 1, zone(2) + 1, &[7; 512], 512, IOERR),
