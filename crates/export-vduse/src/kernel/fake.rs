@@ -1,5 +1,8 @@
 //! What behaves like the kernel, for tests: messages over a socket, and everything else in memory.
 
+// Messages are in the machine's own order.
+#![allow(clippy::host_endian_bytes)]
+
 use super::Kernel;
 use crate::memory::Source;
 use crate::sys::{self, Access, Mapping, Message, QueueInfo};
