@@ -1,4 +1,4 @@
-//! Callers who do not wait.
+//! Callers who do not wait, and those who wait for too long.
 
 use power_cut::Rng;
 use std::future::{Future, poll_fn};
@@ -29,4 +29,16 @@ pub(crate) async fn given_up<T>(rng: &mut Rng, request: impl Future<Output = T>)
         }
         _ => Some(request.await),
     }
+}
+
+/// Waits for this long, and gives `None` if that was not enough. Counts seconds that passed for this
+/// program: a machine that is stopped for minutes, as an emulated one may be, has not waited.
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..patience.as_secs() {
+        if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), work.as_mut()).await {
+            return Some(done);
+        }
+    }
+    None
 }

@@ -55,6 +55,7 @@ use member::Member;
 use power_cut::Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -64,6 +65,11 @@ pub type Counts = BTreeMap<&'static str, u64>;
 /// What every crowd does, if it works for some seconds: the keys that its counts must have.
 pub const USUAL: [&str; 9] =
     ["appends", "writes", "reads", "flushes", "open", "close", "finish", "reset", "given up"];
+
+/// What of the usual there was nothing of.
+pub fn missing(counts: &Counts) -> Vec<&'static str> {
+    USUAL.into_iter().filter(|what| !counts.contains_key(what)).collect()
+}
 
 /// Adds these counts to those.
 pub fn add(counts: &mut Counts, more: Counts) {
@@ -78,7 +84,8 @@ pub struct Expects {
     pub failure: fn(&Error) -> bool,
     /// Whether zones read as zeroes above their write pointers.
     pub zeroes_above: bool,
-    /// How long one step of a task may take before it is stuck.
+    /// How long one step of a task may take before it is stuck, in whole seconds. Time in which the
+    /// program is stopped does not count.
     pub patience: Duration,
 }
 
@@ -95,6 +102,8 @@ pub struct Crowd {
     disk: BlockBackend,
     ledger: Arc<Ledger>,
     expects: Expects,
+    /// How many tasks there were so far: each has a number of its own.
+    tasks: AtomicU64,
 }
 
 impl Crowd {
@@ -110,18 +119,20 @@ impl Crowd {
             None if zones.is_empty() => return Err("there are no sequential zones".to_owned()),
             None => {}
         }
-        Ok(Self { disk: disk.clone(), ledger: Arc::new(Ledger::new(&zones)), expects })
+        let (ledger, tasks) = (Arc::new(Ledger::new(&zones)), AtomicU64::new(0));
+        Ok(Self { disk: disk.clone(), ledger, expects, tasks })
     }
 
     /// Lets so many tasks work for so long, in the current runtime. The seed gives their choices.
-    /// Dropping the future ends them.
+    /// Dropping the future ends them. Others may work before and after.
     ///
     /// # Errors
     /// In words: whatever a task saw that must not be, and what it waits for if it is stuck.
     pub async fn work(&self, tasks: u64, seed: u64, length: Duration) -> Result<Counts, String> {
         let until = Instant::now() + length;
         let mut rng = Rng::new(seed);
-        let members = (0..tasks)
+        let first = self.tasks.fetch_add(tasks, Ordering::Relaxed);
+        let members = (first..first + tasks)
             .map(|task| Member::new(&self.disk, &self.ledger, self.expects, task, rng.fork()));
         let mut working: JoinSet<_> = members.map(|member| member.work(until)).collect();
         let mut counts = Counts::new();

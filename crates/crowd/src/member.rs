@@ -1,6 +1,6 @@
 //! The tasks: each does whatever comes up, and compares what it hears with the ledger.
 
-use crate::impatience::given_up;
+use crate::impatience::{given_up, within};
 use crate::ledger::{Landed, Ledger, Place};
 use crate::record::{BLOCK, Id, record};
 use crate::{Counts, Expects};
@@ -47,11 +47,11 @@ impl Member {
         while Instant::now() < until {
             let number = self.rng.below(ledger.places().len() as u64) as usize;
             let place = &ledger.places()[number];
-            let step = tokio::time::timeout(self.expects.patience, self.one(place)).await;
+            let step = within(self.expects.patience, self.one(place)).await;
             let failed = match step {
-                Ok(Ok(())) => continue,
-                Ok(Err(e)) => e,
-                Err(_) => format!("stuck: {}{}", self.doing, place.history()),
+                Some(Ok(())) => continue,
+                Some(Err(e)) => e,
+                None => format!("stuck: {}{}", self.doing, place.history()),
             };
             return Err(format!("task {}, the zone at {:#x}: {failed}", self.task, place.start));
         }

@@ -130,13 +130,14 @@ impl Suite<'_> {
     }
 
     /// Runs a case that blocks, in a thread of its own: a panic is a failure of that case alone, and
-    /// so is one that takes longer than `patience`, whose thread is left behind.
+    /// so is one that takes longer than `patience`, whose thread is left behind. Time in which the
+    /// machine is stopped does not count. Says whether the case has ended.
     pub fn blocking_case(
         &mut self,
         name: &str,
         patience: Duration,
         work: impl FnOnce() + Send + 'static,
-    ) {
+    ) -> bool {
         let (ended, end) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -144,14 +145,17 @@ impl Suite<'_> {
             let _ = ended.send(());
             result
         });
-        let failure = match end.recv_timeout(patience) {
-            Ok(()) => match thread.join().expect("a panic is caught within") {
+        let second = Duration::from_secs(1);
+        let ended = (0..patience.as_secs()).any(|_| end.recv_timeout(second).is_ok());
+        let failure = match ended {
+            true => match thread.join().expect("a panic is caught within") {
                 Ok(()) => None,
                 Err(payload) => Some(payload_message(payload.as_ref())),
             },
-            Err(_) => Some(format!("stuck: it did not end within {patience:?}")),
+            false => Some(format!("stuck: it did not end within {patience:?}")),
         };
         self.record(name, failure);
+        ended
     }
 
     /// Notes how a case ended.

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Environment: `LAB_SEED` runs one random sequence instead of the usual ones, `LAB_ROUNDS` says how
-//! often devices are removed, `LAB_TABLE` names a file for the counts.
+//! often devices are removed, `LAB_SECONDS` how many seconds each crowd works, `LAB_TABLE` names a
+//! file for the counts.
 #![forbid(unsafe_code)]
 // A test program: its panics are failure reports, and its numbers come from small test devices.
 #![allow(

@@ -2,6 +2,7 @@
 
 mod basics;
 mod conformance;
+mod crowd;
 mod differential;
 mod errors;
 mod large;
@@ -40,6 +41,9 @@ pub async fn run(device: &mut Device, results: &mut Results) {
     }
     if let Some(mut suite) = results.suite(device.name(), "differential") {
         differential::run(device, &mut suite).await;
+    }
+    if let Some(mut suite) = results.suite(device.name(), "crowd") {
+        crowd::run(device, &mut suite);
     }
     if device.kind.is_nvme()
         && let Some(mut suite) = results.suite(device.name(), "native-append")
