@@ -1,17 +1,13 @@
 //! The doors through which an image becomes a block device of this kernel.
 
+use crate::host::{self, image_path};
 use crate::shape::Shape;
 use crate::tools;
+use crate::vhost_user;
 use lab_suite::nullb::NullBlk;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 /// A way to export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +18,12 @@ pub enum Door {
     /// ublk with a device that outlives its server: requests wait for the next one.
     UblkRecover,
     Vduse,
+    /// A disk of this guest, whose server runs outside of it.
+    VhostUser,
 }
 
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 impl Door {
-    pub const NAMES: [&str; 4] = ["null_blk", "ublk", "ublk-recover", "vduse"];
+    pub const NAMES: [&str; 5] = ["null_blk", "ublk", "ublk-recover", "vduse", "vhost-user"];
 
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -36,6 +31,7 @@ impl Door {
             "ublk" => Some(Self::Ublk),
             "ublk-recover" => Some(Self::UblkRecover),
             "vduse" => Some(Self::Vduse),
+            "vhost-user" => Some(Self::VhostUser),
             _ => None,
         }
     }
@@ -47,7 +43,12 @@ impl Door {
 
     /// Whether it takes a serial number.
     pub fn has_serial(self) -> bool {
-        self == Self::Vduse
+        matches!(self, Self::Vduse | Self::VhostUser)
+    }
+
+    /// Whether the disk is the same again when a killed server's successor is there.
+    pub fn comes_back(self) -> bool {
+        self != Self::VhostUser
     }
 
     fn arguments(self, number: u32) -> Vec<String> {
@@ -57,14 +58,24 @@ impl Door {
             Self::Ublk => vec!["ublk".into(), "--id".into(), id],
             Self::UblkRecover => vec!["ublk".into(), "--recover".into(), "--id".into(), id],
             Self::Vduse => vec!["vduse".into(), "--name".into(), format!("lab{id}")],
+            Self::VhostUser => {
+                vec!["vhost-user".into(), "--socket".into(), vhost_user::socket(number)]
+            }
         }
     }
 }
 
-/// A number that no device of this run has had.
-fn next_number() -> u32 {
+/// A number that no device of this run has had, or that is free again.
+fn next_number(door: Door) -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    let next = || NEXT.fetch_add(1, Ordering::Relaxed);
+    if door != Door::VhostUser {
+        return next();
+    }
+    (0..vhost_user::SOCKETS)
+        .map(|_| next())
+        .find(|number| vhost_user::is_there(*number))
+        .expect("a device that has not lost its server")
 }
 
 /// A device that is being exported.
@@ -84,7 +95,7 @@ struct Server {
     image: PathBuf,
     zoned: bool,
     more: Vec<String>,
-    child: Option<Child>,
+    running: Option<host::Server>,
 }
 
 impl Export {
@@ -94,28 +105,7 @@ impl Export {
             return Self::null_blk(shape);
         }
         let image = image_path();
-        let number = |n: u64| n.to_string();
-        tools::run(
-            &zblk(),
-            &[
-                "create",
-                image.to_str().unwrap(),
-                "--size",
-                &number(shape.length()),
-                "--zone-size",
-                &number(shape.zone_size),
-                "--zone-capacity",
-                &number(shape.zone_capacity),
-                "--conventional",
-                &number(shape.conventional),
-                "--max-open",
-                &number(shape.max_open.into()),
-                "--max-active",
-                &number(shape.max_active.into()),
-                "--block-size",
-                &number(shape.block_size.into()),
-            ],
-        );
+        create(&image, shape);
         Self::of_zoned(door, image, &[])
     }
 
@@ -130,9 +120,9 @@ impl Export {
     }
 
     fn of_image(door: Door, image: PathBuf, zoned: bool, more: &[&str]) -> Self {
-        let number = next_number();
+        let number = next_number(door);
         let more = more.iter().map(|&word| word.to_owned()).collect();
-        let server = Server { door, number, image, zoned, more, child: None };
+        let server = Server { door, number, image, zoned, more, running: None };
         let mut export = Self { device: PathBuf::new(), source: Source::Server(server) };
         export.start();
         export
@@ -159,12 +149,9 @@ impl Export {
     pub fn rival(&mut self) -> String {
         let server = self.server().expect("a server");
         let image = image_path();
-        tools::run(
-            &zblk(),
-            &["create", image.to_str().unwrap(), "--size", "16M", "--zone-size", "4M"],
-        );
+        host::zblk(&["create", image.to_str().unwrap(), "--size", "16M", "--zone-size", "4M"]);
         let refused = refusal(server.door, server.number, &image);
-        std::fs::remove_file(image).unwrap();
+        host::remove_file(&image);
         refused
     }
 
@@ -200,7 +187,7 @@ impl Export {
     /// The image of a stopped server, for another one.
     pub fn take_image(&mut self) -> PathBuf {
         let server = self.server().expect("a server");
-        assert!(server.child.is_none(), "it runs");
+        assert!(server.running.is_none(), "it runs");
         std::mem::take(&mut server.image)
     }
 
@@ -211,26 +198,45 @@ impl Export {
         let Some(server) = self.server() else {
             return;
         };
-        let mut child = server.child.take().expect("a server that runs");
-        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        let status = wait(&mut child);
-        assert!(status.success(), "the server ended with {status} after SIGTERM");
+        let running = server.running.take().expect("a server that runs");
+        if server.door == Door::VhostUser {
+            vhost_user::detach(server.number);
+        }
+        running
+            .end("TERM")
+            .unwrap_or_else(|how| panic!("the server ended with {how} after SIGTERM"));
         assert!(!device.exists(), "{} is still there", device.display());
         if server.zoned {
-            tools::run(&zblk(), &["check", server.image.to_str().unwrap()]);
+            host::zblk(&["check", server.image.to_str().unwrap()]);
         }
+    }
+
+    /// Stops the server below a disk that is in its place; the next one gets another number.
+    pub fn end(&mut self) {
+        let server = self.server().expect("a server");
+        let running = server.running.take().expect("a server that runs");
+        running
+            .end("TERM")
+            .unwrap_or_else(|how| panic!("the server ended with {how} after SIGTERM"));
+        server.number = next_number(server.door);
+    }
+
+    /// Takes the kernel's driver from the device, and gives it back.
+    pub fn change_driver(&mut self) {
+        let server = self.server().expect("a server");
+        let device = vhost_user::change_driver(server.number);
+        self.device = device;
     }
 
     /// Takes the server away without a word.
     pub fn kill(&mut self) {
         let server = self.server().expect("a server to kill");
-        let mut child = server.child.take().expect("a server that runs");
-        child.kill().unwrap();
-        wait(&mut child);
+        let running = server.running.take().expect("a server that runs");
+        running.end("KILL").unwrap();
         // A number is free again only when nobody holds its old device open, and a file system that
-        // was on it does.
-        if server.door == Door::Ublk {
-            server.number = next_number();
+        // was on it does. A front end that lost its server never comes back.
+        if matches!(server.door, Door::Ublk | Door::VhostUser) {
+            server.number = next_number(server.door);
         }
     }
 
@@ -252,93 +258,73 @@ impl Export {
 
 impl Server {
     fn start(&mut self) -> PathBuf {
-        assert!(self.child.is_none(), "it runs already");
-        let mut child = Command::new(zblk())
-            .arg("export")
-            .args(self.door.arguments(self.number))
-            .arg(&self.image)
-            .arg("--json")
-            .args(&self.more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let line = first_line(&mut child);
-        self.child = Some(child);
-        let ready: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|e| panic!("the server's first line is '{line}': {e}"));
-        let device = ready["device"].as_str().unwrap_or_else(|| panic!("no device in {line}"));
-        assert!(Path::new(device).exists(), "{device} is ready and not there");
-        PathBuf::from(device)
+        assert!(self.running.is_none(), "it runs already");
+        let mut args = vec!["export".to_owned()];
+        args.extend(self.door.arguments(self.number));
+        args.extend([self.image.to_str().unwrap().to_owned(), "--json".to_owned()]);
+        args.extend(self.more.iter().cloned());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let running = host::Server::start(&args);
+        let line = running.line.clone();
+        self.running = Some(running);
+        let device = match self.door {
+            Door::VhostUser => vhost_user::attach(self.number),
+            _ => {
+                let ready: Value = serde_json::from_str(&line)
+                    .unwrap_or_else(|e| panic!("the server's first line is '{line}': {e}"));
+                PathBuf::from(
+                    ready["device"].as_str().unwrap_or_else(|| panic!("no device in {line}")),
+                )
+            }
+        };
+        assert!(device.exists(), "{} is ready and not there", device.display());
+        device
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // A case that failed may have left it in any state.
-            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(10) && matches!(child.try_wait(), Ok(None))
-            {
-                std::thread::sleep(Duration::from_millis(20));
+        if let Some(running) = self.running.take() {
+            if self.door == Door::VhostUser {
+                vhost_user::try_detach(self.number);
             }
-            let _ = child.kill();
-            let _ = child.wait();
+            // A case that failed may have left it in any state.
+            let _ = running.end("TERM");
         }
-        let _ = std::fs::remove_file(&self.image);
+        host::remove_file(&self.image);
     }
 }
 
 /// What a server is told that is not to be.
 fn refusal(door: Door, number: u32, image: &Path) -> String {
-    let mut args = vec!["60".to_owned(), zblk(), "export".to_owned()];
+    let mut args = vec!["export".to_owned()];
     args.extend(door.arguments(number));
     args.push(image.to_str().unwrap().to_owned());
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let refused = tools::try_run("timeout", &args).expect_err("a second server");
+    let refused = host::try_zblk(&args).expect_err("a second server");
     assert!(refused.contains("exit status: 1"), "{refused}");
     refused
 }
 
-/// A new place for an image, in memory.
-pub fn image_path() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    PathBuf::from(format!("/tmp/image-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
-}
-
-/// The program under test, in memory: it is started often, and large.
-pub fn zblk() -> String {
-    static COPY: OnceLock<String> = OnceLock::new();
-    let copy = || {
-        let copy = "/tmp/zblk".to_owned();
-        let original = std::env::var("LAB_ZBLK").expect("LAB_ZBLK names the program");
-        std::fs::copy(&original, &copy).unwrap_or_else(|e| panic!("{original}: {e}"));
-        copy
-    };
-    COPY.get_or_init(copy).clone()
-}
-
-/// What a server says when it is ready.
-pub fn first_line(server: &mut Child) -> String {
-    let mut line = String::new();
-    let output = server.stdout.as_mut().expect("its output is ours");
-    // At the end of the process at the latest there is an end of file.
-    BufReader::new(output).read_line(&mut line).unwrap();
-    if line.is_empty() {
-        panic!("the server ended with {} and was never ready", wait(server));
-    }
-    line
-}
-
-/// Waits for a server that was told to end.
-pub fn wait(server: &mut Child) -> std::process::ExitStatus {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = server.try_wait().unwrap() {
-            return status;
-        }
-        assert!(begun.elapsed() < PATIENCE, "the server did not end within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// Makes the image of an empty device.
+pub fn create(image: &Path, shape: &Shape) {
+    let number = |n: u64| n.to_string();
+    host::zblk(&[
+        "create",
+        image.to_str().unwrap(),
+        "--size",
+        &number(shape.length()),
+        "--zone-size",
+        &number(shape.zone_size),
+        "--zone-capacity",
+        &number(shape.zone_capacity),
+        "--conventional",
+        &number(shape.conventional),
+        "--max-open",
+        &number(shape.max_open.into()),
+        "--max-active",
+        &number(shape.max_active.into()),
+        "--block-size",
+        &number(shape.block_size.into()),
+    ]);
 }

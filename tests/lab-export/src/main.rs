@@ -9,10 +9,13 @@
 //! ```
 //!
 //! Nothing but `door` knows the doors. Door `null_blk` is the kernel's own emulation, without zblk:
-//! it proves the suites.
+//! it proves the suites. Behind door `vhost-user` the suites run in a guest, and the servers outside
+//! of it: `outside` and `uml` are the program's part there, `inside` is the guest's first process.
 //!
 //! Environment: `LAB_ZBLK` names the program, `LAB_ROUNDS` says how often the server is killed,
-//! `LAB_SEED` begins the random choices, `LAB_TABLE` names a file for the counts.
+//! `LAB_SEED` begins the random choices, `LAB_TABLE` names a file for the counts. For guests outside
+//! of the lab, `LAB_UML` names their kernel, `LAB_FOLDER` a folder to share with them, in which this
+//! program is, and `LAB_IMAGES` one for images.
 #![forbid(unsafe_code)]
 // A test program: its panics are failure reports, and its numbers come from small test devices.
 #![allow(
@@ -25,22 +28,38 @@
 
 mod disk;
 mod door;
+mod host;
+mod inside;
+mod outside;
 mod pattern;
 mod shape;
 mod suites;
 mod tools;
+mod uml;
+mod vhost_user;
 
 use door::Door;
 use lab_suite::harness::Results;
 use std::process::ExitCode;
+use suites::lives;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1);
-    let Some(door) = words.next().as_deref().and_then(Door::named) else {
+    if inside::is_first() {
+        inside::run();
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| [lives::LOAD, lives::VERIFY].contains(&word.as_str())) {
+        lives::live(&words);
+        return ExitCode::SUCCESS;
+    }
+    let Some(door) = words.first().and_then(|name| Door::named(name)) else {
         eprintln!("usage: lab-export {} [SUITE…]", Door::NAMES.join("|"));
         return ExitCode::from(2);
     };
-    let mut results = Results::new(words.collect());
+    if outside::is_here() {
+        return outside::run(&words[1..]);
+    }
+    let mut results = Results::new(words[1..].to_vec());
     suites::run(door, &mut results);
     results.print()
 }

@@ -23,6 +23,23 @@ impl Tree {
         self.next
     }
 
+    /// A line for each file, of which [`Tree::read`] makes the tree again.
+    pub fn lines(&self) -> String {
+        let line = |(name, (seed, len)): (&u64, &(u64, usize))| format!("{name} {seed} {len}\n");
+        self.files.iter().map(line).collect()
+    }
+
+    /// The tree of these lines.
+    pub fn read(lines: &[Vec<u64>]) -> Self {
+        let mut tree = Self::default();
+        for line in lines {
+            let &[name, seed, len] = line.as_slice() else { panic!("a file's line: {line:?}") };
+            tree.files.insert(name, (seed, len as usize));
+            tree.next = tree.next.max(name + 1);
+        }
+        tree
+    }
+
     /// Takes the files of a later tree.
     pub fn take_over(&mut self, later: Self) {
         self.next = later.next;

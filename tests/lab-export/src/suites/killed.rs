@@ -2,6 +2,7 @@
 
 use super::Cases;
 use super::files::Tree;
+use super::load::{self, Load, Progress};
 use super::{btrfs, f2fs};
 use crate::disk::{self, Disk};
 use crate::door::{Door, Export};
@@ -13,28 +14,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How many zones are written at once.
-const WRITERS: u64 = 4;
-
 pub fn run(cases: &mut Cases<'_>) {
+    cases.server_case("a_flush_does_not_promise_what_was_lost", unflushed);
+    let file_systems: &[&str] =
+        if cases.shape.conventional > 0 { &["btrfs", "f2fs"] } else { &["btrfs"] };
+    if !cases.door.comes_back() {
+        // The suite `lives` does it from outside.
+        return;
+    }
     cases.server_case("under_writes_and_flushes", |export, shape| {
         for round in 0..rounds() {
             raw_round(export, &shape, round);
         }
     });
-    cases.server_case("a_flush_does_not_promise_what_was_lost", unflushed);
     if cases.door == Door::UblkRecover {
         cases.server_case("a_device_that_waits_is_left_to_its_own_image", waiting);
     }
-    cases.server_case("under_btrfs", |export, _| {
-        let system = FileSystem { make: btrfs::make, mount: btrfs::mount, check: btrfs::check };
-        file_system(export, &system);
-    });
-    if cases.shape.conventional > 0 {
-        cases.server_case("under_f2fs", |export, _| {
-            let system = FileSystem { make: f2fs::make, mount: f2fs::mount, check: f2fs::check };
-            file_system(export, &system);
-        });
+    for &name in file_systems {
+        let system = FileSystem::named(name);
+        cases.server_case(&format!("under_{name}"), move |export, _| file_system(export, system));
     }
 }
 
@@ -43,7 +41,7 @@ pub fn seed() -> u64 {
     std::env::var("LAB_SEED").map_or(4711, |text| text.parse().expect("LAB_SEED is a number"))
 }
 
-fn rounds() -> u64 {
+pub fn rounds() -> u64 {
     std::env::var("LAB_ROUNDS").map_or(3, |text| text.parse().expect("LAB_ROUNDS is a number"))
 }
 
@@ -84,128 +82,40 @@ fn waiting(export: &mut Export, shape: Shape) {
     disk.write(shape.start(zone) + data.len() as u64, &data).unwrap();
 }
 
-/// What is known of a zone under writes, in bytes from its start.
-#[derive(Default)]
-struct Progress {
-    begun: AtomicU64,
-    done: AtomicU64,
-    promised: AtomicU64,
-}
-
-impl Progress {
-    /// Bytes of a write that was begun and met an error.
-    fn unanswered(&self) -> u64 {
-        self.begun.load(Ordering::SeqCst) - self.done.load(Ordering::SeqCst)
-    }
-}
-
 fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
     disk::reset_all(&export.device);
     let seed = seed().wrapping_add(round);
-    let zones: Vec<u64> = (0..WRITERS).map(|n| shape.sequential(2 * n)).collect();
-    let progress: Arc<Vec<Progress>> =
-        Arc::new(zones.iter().map(|_| Progress::default()).collect());
-    let over = Arc::new(AtomicBool::new(false));
-    let disk = Arc::new(Disk::open(&export.device).unwrap());
-    let mut threads = Vec::new();
-    for (n, &zone) in zones.iter().enumerate() {
-        let (disk, progress, over, shape) = (disk.clone(), progress.clone(), over.clone(), *shape);
-        threads.push(std::thread::spawn(move || {
-            let mut random = Random::new(seed ^ (zone << 32));
-            write_zone(&disk, &shape, zone, seed, &progress[n], &over, &mut random);
-        }));
-    }
-    let flusher = (disk.clone(), progress.clone(), over.clone());
-    threads.push(std::thread::spawn(move || {
-        let (disk, progress, over) = flusher;
-        while !over.load(Ordering::Relaxed) {
-            let done: Vec<u64> = progress.iter().map(|p| p.done.load(Ordering::SeqCst)).collect();
-            if disk.flush().is_err() {
-                break;
-            }
-            for (zone, done) in progress.iter().zip(done) {
-                zone.promised.store(done, Ordering::SeqCst);
-            }
-        }
-    }));
-    // When there is something to lose.
-    wait_for(|| progress.iter().all(|zone| zone.promised.load(Ordering::SeqCst) > 0));
+    let mut load = Load::start(&export.device, shape, seed);
+    wait_for(|| load.has_begun());
     let wait = Random::new(seed).below(500);
     std::thread::sleep(Duration::from_millis(wait));
     export.kill();
-    over.store(true, Ordering::Relaxed);
-    drop(disk);
+    load.end();
     export.start();
-    // Their requests ended when the new server took over, well or not.
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    let unanswered: u64 = progress.iter().map(Progress::unanswered).sum();
+    // Their requests ended when the new server took over.
+    load.join();
+    let unanswered: u64 = load.progress.iter().map(Progress::unanswered).sum();
     if export.door() == Some(Door::UblkRecover) {
         assert_eq!(unanswered, 0, "bytes of writes that were under way were told as failed");
     }
-
-    let found = disk::zones(&export.device);
-    let disk = Disk::open(&export.device).unwrap();
-    let mut kept = 0;
-    for (&zone, progress) in zones.iter().zip(&*progress) {
-        let written = found[zone as usize].written;
-        let [promised, begun] =
-            [&progress.promised, &progress.begun].map(|n| n.load(Ordering::SeqCst));
-        // A full zone's pointer says nothing.
-        let written = if found[zone as usize].condition == disk::FULL {
-            shape.zone_capacity
-        } else {
-            written
-        };
-        assert!(
-            written >= promised,
-            "zone {zone}: {written} of {promised} promised bytes are there"
-        );
-        assert!(written <= begun, "zone {zone}: {written} bytes are there, {begun} were written");
-        if written > 0 {
-            let bytes = disk.read(shape.start(zone), written as usize).unwrap();
-            pattern::check(&format!("zone {zone}"), seed ^ zone, 0, &bytes);
-        }
-        kept += promised;
-    }
+    let of = |what: fn(&Progress) -> &AtomicU64| -> Vec<u64> {
+        load.progress.iter().map(|zone| what(zone).load(Ordering::SeqCst)).collect()
+    };
+    let [promised, begun] = [of(|zone| &zone.promised), of(|zone| &zone.begun)];
+    let kept = load::verify(&export.device, shape, seed, &promised, Some(&begun));
     eprintln!(
         "   round {round}: killed after {wait} ms, {kept} promised bytes were there, {unanswered} bytes had no answer"
     );
     // It is a device like any other again.
-    drop(disk);
     disk::reset_all(&export.device);
     let disk = Disk::open(&export.device).unwrap();
-    disk.write(shape.start(zones[0]), &pattern::bytes(1, 0, 4096)).unwrap();
+    disk.write(shape.start(shape.sequential(0)), &pattern::bytes(1, 0, 4096)).unwrap();
     disk.flush().unwrap();
     drop(disk);
     export.restart();
 }
 
-fn write_zone(
-    disk: &Disk,
-    shape: &Shape,
-    zone: u64,
-    seed: u64,
-    progress: &Progress,
-    over: &AtomicBool,
-    random: &mut Random,
-) {
-    let block = u64::from(shape.block_size);
-    let mut at = 0;
-    while at < shape.zone_capacity && !over.load(Ordering::Relaxed) {
-        let len = (block * (1 + random.below(16))).min(shape.zone_capacity - at);
-        progress.begun.store(at + len, Ordering::SeqCst);
-        let data = pattern::bytes(seed ^ zone, at, len as usize);
-        if disk.write(shape.start(zone) + at, &data).is_err() {
-            return;
-        }
-        at += len;
-        progress.done.store(at, Ordering::SeqCst);
-    }
-}
-
-fn wait_for(condition: impl Fn() -> bool) {
+pub fn wait_for(mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the load does not get on");
@@ -213,31 +123,69 @@ fn wait_for(condition: impl Fn() -> bool) {
     }
 }
 
-struct FileSystem {
+/// A file system that a suite makes.
+#[derive(Clone, Copy)]
+pub struct FileSystem {
     make: fn(&Path),
     mount: fn(&Path) -> Mount,
     check: fn(&Path),
 }
 
+impl FileSystem {
+    pub fn named(name: &str) -> Self {
+        match name {
+            "btrfs" => Self { make: btrfs::make, mount: btrfs::mount, check: btrfs::check },
+            "f2fs" => Self { make: f2fs::make, mount: f2fs::mount, check: f2fs::check },
+            _ => panic!("no file system {name}"),
+        }
+    }
+
+    /// Makes and mounts it.
+    pub fn begin(&self, device: &Path) -> Mount {
+        (self.make)(device);
+        (self.mount)(device)
+    }
+
+    /// What was promised is there, the file system can be used, and is sound.
+    pub fn verify(&self, device: &Path, tree: &mut Tree) {
+        let mount = (self.mount)(device);
+        let kept = tree.verify(mount.path());
+        assert!(kept > 0, "no file was promised in time");
+        eprintln!("   {kept} files were there");
+        tree.fill(mount.path(), &mut Random::new(seed() + 1), 4 << 20);
+        mount.unmount();
+        (self.check)(device);
+    }
+}
+
+/// Writes files durably, until there is an error or one is `told` that wants no more.
+pub fn write_files(folder: &Path, mut told: impl FnMut(Tree) -> bool) -> std::io::Result<()> {
+    let mut random = Random::new(seed());
+    for name in 0.. {
+        let mut new = Tree::starting_at(name);
+        new.write_one(folder, &mut random, true)?;
+        if !told(new) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Files that were written durably are there after a kill, whatever came after them.
-fn file_system(export: &mut Export, system: &FileSystem) {
-    (system.make)(&export.device);
-    let mount = (system.mount)(&export.device);
+fn file_system(export: &mut Export, system: FileSystem) {
+    let mount = system.begin(&export.device);
     let tree = Arc::new(Mutex::new(Tree::default()));
     let over = Arc::new(AtomicBool::new(false));
     let folder = mount.path().to_owned();
     let writer = (tree.clone(), over.clone());
     let thread = std::thread::spawn(move || {
         let (tree, over) = writer;
-        let mut random = Random::new(seed());
-        while !over.load(Ordering::Relaxed) {
-            // A file in the making when the server dies counts for nothing: it is not in the tree.
-            let mut new = Tree::starting_at(tree.lock().unwrap().next_name());
-            match new.write_one(&folder, &mut random, true) {
-                Ok(_) => tree.lock().unwrap().take_over(new),
-                Err(_) => break,
-            }
-        }
+        // A file in the making when the server dies counts for nothing: it is not in the tree. Nor
+        // does an error then.
+        let _ = write_files(&folder, |new| {
+            tree.lock().unwrap().take_over(new);
+            !over.load(Ordering::Relaxed)
+        });
     });
     wait_for(|| tree.lock().unwrap().next_name() > 8);
     std::thread::sleep(Duration::from_millis(Random::new(seed()).below(500)));
@@ -246,15 +194,8 @@ fn file_system(export: &mut Export, system: &FileSystem) {
     export.start();
     thread.join().unwrap();
     mount.abandon();
-    let tree = std::mem::take(&mut *tree.lock().unwrap());
-    let mount = (system.mount)(&export.device);
-    let kept = tree.verify(mount.path());
-    assert!(kept > 0, "no file was promised in time");
-    eprintln!("   {kept} files were there");
-    let mut tree = tree;
-    tree.fill(mount.path(), &mut Random::new(seed() + 1), 4 << 20);
-    mount.unmount();
-    (system.check)(&export.device);
+    let mut tree = std::mem::take(&mut *tree.lock().unwrap());
+    system.verify(&export.device, &mut tree);
     export.restart();
     let mount = (system.mount)(&export.device);
     tree.verify(mount.path());

@@ -2,9 +2,9 @@
 
 use super::Cases;
 use crate::disk::{Disk, attribute, number};
-use crate::door::{Door, Export, zblk};
+use crate::door::{Door, Export};
+use crate::host;
 use crate::shape::Shape;
-use crate::tools;
 use serde_json::Value;
 
 pub fn run(cases: &mut Cases<'_>) {
@@ -65,7 +65,7 @@ impl Expected {
 
     fn of_info(export: &Export) -> Self {
         let image = export.image().expect("an image");
-        let text = tools::run(&zblk(), &["info", "--json", image.to_str().unwrap()]);
+        let text = host::zblk(&["info", "--json", image.to_str().unwrap()]);
         let info: Value = serde_json::from_str(&text).unwrap();
         let of = |value: &Value, name: &str| {
             value[name].as_u64().unwrap_or_else(|| panic!("{name}: {text}"))

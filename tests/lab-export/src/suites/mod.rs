@@ -6,8 +6,11 @@ mod files;
 mod fio;
 mod killed;
 mod limits;
+pub mod lives;
+mod load;
 mod regular;
 mod vduse;
+mod vhost_user;
 mod zonefs;
 mod zones;
 
@@ -77,6 +80,11 @@ pub fn run(door: Door, results: &mut Results) {
         && let Some(mut suite) = results.suite("vduse", "drivers")
     {
         vduse::run_all(&mut suite);
+    }
+    if door == Door::VhostUser
+        && let Some(mut suite) = results.suite("vhost-user", "drivers")
+    {
+        vhost_user::run_all(&mut suite);
     }
 }
 

@@ -3,11 +3,11 @@
 use super::PATIENCE;
 use super::files::Tree;
 use crate::disk::{attribute, number};
-use crate::door::{Door, Export, image_path};
+use crate::door::{Door, Export};
+use crate::host;
 use crate::pattern::Random;
 use crate::tools::{self, Mount};
 use lab_suite::harness::Suite;
-use std::fs::File;
 
 const LENGTH: u64 = 64 << 20;
 
@@ -16,8 +16,8 @@ pub fn run(door: Door, suite: &mut Suite<'_>) {
 }
 
 fn ext4(door: Door) {
-    let image = image_path();
-    File::create(&image).unwrap().set_len(LENGTH).unwrap();
+    let image = host::image_path();
+    host::make_file(&image, LENGTH);
     let mut export = Export::of_regular(door, image, &[]);
     assert_eq!(attribute(&export.device, "queue/zoned"), "none");
     assert_eq!(number(&export.device, "size") * 512, LENGTH);

@@ -2,7 +2,8 @@
 
 use super::PATIENCE;
 use crate::disk;
-use crate::door::{Door, Export, first_line, image_path, wait, zblk};
+use crate::door::{Door, Export};
+use crate::host::{first_line, image_path, program, wait};
 use crate::tools::{run, try_run};
 use lab_suite::harness::Suite;
 use nix::sys::signal::{Signal, kill};
@@ -30,34 +31,34 @@ struct Named {
 
 impl Named {
     fn start(image: &str, name: &str, more: &[&str]) -> Self {
-        let mut child = Command::new(zblk())
+        let mut child = Command::new(program())
             .args(["export", "vduse", image, "--json", "--name", name])
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let ready: Value = serde_json::from_str(&first_line(&mut child)).unwrap();
+        let ready: Value = serde_json::from_str(&first_line(&mut child).unwrap()).unwrap();
         assert_eq!((&ready["door"], &ready["name"]), (&"vduse".into(), &name.into()));
         Self { child, device: ready["device"].as_str().map(PathBuf::from) }
     }
 
     fn stop(mut self) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).unwrap();
-        let status = wait(&mut self.child);
+        let status = wait(&mut self.child).unwrap();
         assert!(status.success(), "the server ended with {status} after SIGINT");
     }
 
     fn kill(mut self) {
         self.child.kill().unwrap();
-        wait(&mut self.child);
+        wait(&mut self.child).unwrap();
     }
 }
 
 fn image(zone_size: &str) -> String {
     let image = image_path();
     let path = image.to_str().unwrap();
-    run(&zblk(), &["create", path, "--size", "48M", "--zone-size", zone_size]);
+    run(&program(), &["create", path, "--size", "48M", "--zone-size", zone_size]);
     path.to_owned()
 }
 
@@ -117,7 +118,8 @@ fn no_driver() {
 
 /// The export of an image ends with an error that says this.
 fn refused(image: &str, expected: &str) {
-    let why = try_run("timeout", &["60", &zblk(), "export", "vduse", image, "--name", "refused"]);
+    let why =
+        try_run("timeout", &["60", &program(), "export", "vduse", image, "--name", "refused"]);
     let why = why.expect_err("an export");
     assert!(why.contains("exit status: 1") && why.contains(expected), "{why}");
     nothing_is_left("refused");
