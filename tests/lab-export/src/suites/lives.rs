@@ -66,7 +66,7 @@ fn story(shape: Shape, work: &str, victim: Victim, round: u64) {
     let seed = seed().wrapping_add(round);
     let live = |what: &str| {
         let (promises, seed) = (name("promises"), seed.to_string());
-        Guest::boot(&[socket.clone()], &[what, work, shape.name, &promises, &seed])
+        Guest::boot(std::slice::from_ref(&socket), &[what, work, shape.name, &promises, &seed])
     };
 
     let server = serve();
