@@ -72,7 +72,7 @@ async fn zone(node: &Node, number: u64) -> Zone {
 }
 
 async fn append(node: &Node, number: u64, len: usize) -> Result<u64> {
-    node.append(number * ZONE, vec![number as u8 + 1; len].into(), NONE).await
+    node.append(number * ZONE, vec![u8::try_from(number).unwrap() + 1; len].into(), NONE).await
 }
 
 async fn read(node: &Node, offset: u64, len: usize) -> Vec<u8> {
