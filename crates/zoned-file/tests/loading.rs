@@ -107,25 +107,29 @@ async fn a_file_shorter_than_its_device_is_used_to_its_last_byte() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_want_of_space_leaves_the_append_before_it_alone() {
-    let content = shortened(common::new_image(GEOMETRY).await, 3 * ZONE + 1024);
+async fn a_refusal_for_want_of_space_leaves_the_appends_before_it_alone() {
+    let content = shortened(common::new_image(GEOMETRY).await, 3 * ZONE + 1536);
     let disk = PowerCutDisk::new(content, 1);
     let node = common::open(&disk, false).await.unwrap();
     disk.hold();
+    // The first is on its way; the other two wait, and are looked at together.
     let (first, second) = (append(&node, 3, 1024), append(&node, 3, 512));
-    let (mut first, mut second) = (pin!(first), pin!(second));
+    let third = append(&node, 3, 512);
+    let (mut first, mut second, mut third) = (pin!(first), pin!(second), pin!(third));
     poll_fn(|cx| {
         assert!(first.as_mut().poll(cx).is_pending() && second.as_mut().poll(cx).is_pending());
+        assert!(third.as_mut().poll(cx).is_pending());
         Poll::Ready(())
     })
     .await;
     disk.release();
     assert_eq!(first.await.unwrap(), 3 * ZONE);
-    assert!(is_no_space(&second.await));
-    assert_eq!(zone(&node, 3).await.write_pointer, Some(3 * ZONE + 1024));
-    assert_eq!(read(&node, 3 * ZONE, 1024).await, [4; 1024]);
+    assert_eq!(second.await.unwrap(), 3 * ZONE + 1024);
+    assert!(is_no_space(&third.await));
+    assert_eq!(zone(&node, 3).await.write_pointer, Some(3 * ZONE + 1536));
+    assert_eq!(read(&node, 3 * ZONE, 1536).await, [4; 1536]);
     assert!(is_no_space(&append(&node, 3, 512).await));
-    assert_eq!(zone(&node, 3).await.write_pointer, Some(3 * ZONE + 1024));
+    assert_eq!(zone(&node, 3).await.write_pointer, Some(3 * ZONE + 1536));
 }
 
 #[tokio::test]
