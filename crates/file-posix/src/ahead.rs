@@ -10,6 +10,7 @@
 
 use crate::open_file::Missing;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The second write in a row gets this much ahead of it, in bytes.
@@ -18,6 +19,12 @@ const FIRST: u64 = 64 << 10;
 const MOST: u64 = 16 << 20;
 /// So many rows of writes are followed, the most recent ones.
 const MAX_ROWS: usize = 64;
+/// After so many refusals without a write in between that was taken, to ask is of no use: some file
+/// systems refuse all writes of a kind, such as those to space that was never written.
+const MAX_REFUSALS: u32 = 1024;
+/// A file system must have this many times the space that is taken in advance, so that nobody else
+/// lacks it.
+const PLENTY: u64 = 64;
 
 /// The rows of writes into a file.
 #[derive(Debug, Default)]
@@ -26,6 +33,8 @@ pub(crate) struct Ahead {
     pub no_space: Missing,
     /// This file's system cannot tell which writes need space.
     pub no_telling: Missing,
+    /// Refusals in a row.
+    refusals: AtomicU32,
     /// The most recent one is last.
     rows: Mutex<Vec<Row>>,
 }
@@ -42,6 +51,29 @@ struct Row {
 }
 
 impl Ahead {
+    /// Takes note of a write that the kernel would have to wait for. Whether it is any use to do
+    /// something about it.
+    pub(crate) fn refused(&self) -> bool {
+        let before = self.refusals.fetch_add(1, Ordering::Relaxed);
+        let is_any_use = before < MAX_REFUSALS;
+        if !is_any_use {
+            self.no_telling.learn();
+        }
+        is_any_use
+    }
+
+    /// Takes note of a write that the kernel took.
+    pub(crate) fn taken(&self) {
+        if self.refusals.load(Ordering::Relaxed) > 0 {
+            self.refusals.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a file system with so many free bytes can spare some in advance.
+    pub(crate) fn can_spare(free: u64, len: u64) -> bool {
+        free.checked_div(PLENTY).is_some_and(|part| part >= len)
+    }
+
     /// Takes note of a write for which there is no space, in a file of this size: where to find
     /// space before it is made, if it is one of a row.
     pub(crate) fn due(&self, write: Range<u64>, size: u64) -> Option<Range<u64>> {
@@ -163,6 +195,25 @@ mod tests {
         ahead.forget(0..100 * K);
         assert_eq!(due(&ahead, 4 * K, 4 * K), None);
         assert_eq!(due(&ahead, 8 * K, 4 * K), Some(8 * K..76 * K), "from anew");
+    }
+
+    #[test]
+    fn who_is_always_refused_asks_no_more() {
+        let ahead = Ahead::default();
+        for _ in 0..10 {
+            assert!((0..MAX_REFUSALS).all(|_| ahead.refused()));
+            ahead.taken();
+        }
+        assert!((0..MAX_REFUSALS).all(|_| ahead.refused()) && !ahead.no_telling.is_known());
+        assert!(!ahead.refused());
+        assert!(ahead.no_telling.is_known());
+    }
+
+    #[test]
+    fn space_is_taken_in_advance_only_where_there_is_plenty() {
+        assert!(Ahead::can_spare(1 << 30, MOST));
+        assert!(!Ahead::can_spare((1 << 30) - 1, MOST));
+        assert!(!Ahead::can_spare(0, 4 * K));
     }
 
     #[test]

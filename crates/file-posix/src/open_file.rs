@@ -135,6 +135,7 @@ impl OpenFile {
     /// Takes note of a new size.
     pub(crate) fn resized(&self, size: u64) {
         self.size.store(size, Ordering::Release);
+        self.ahead.forget(size..u64::MAX);
         self.durability.changed();
     }
 }

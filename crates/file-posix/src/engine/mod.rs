@@ -39,7 +39,6 @@ pub(crate) use job::{AllocateJob, Durable, ReadJob, SyncJob, WriteJob};
 pub(crate) use offload::blocking;
 
 use crate::open_file::OpenFile;
-use crate::sys::Allocate;
 use block_core::{InFlight, InFlightGuard, IoVecMut, Result};
 use std::io;
 use std::ops::Range;
@@ -106,7 +105,8 @@ impl Engine {
         };
         match uring.carry(reading, Held { file, guard }).await {
             Carried::Done(result, reading) => Ok(result.map(|()| reading.finish())?),
-            Carried::Left(reading, Held { guard, file }) => {
+            Carried::WouldWait(reading, held) | Carried::Left(reading, held) => {
+                let Held { guard, file } = held;
                 Box::pin(self.threads.read(file, reading, guard)).await
             }
         }
@@ -130,17 +130,19 @@ impl Engine {
             let write = Write { writing, durable, first: First::Nothing };
             return self.threads.write(file, write, guard).await;
         };
-        match uring.carry(writing, Held { file, guard }).await {
-            Carried::Done(result, _) => Ok(result.map(|()| Durable(false))?),
-            Carried::Left(writing, Held { guard, file }) => {
-                let first = match file.ahead.due(writing.rest(), file.size().load(Acquire)) {
-                    Some(space) => First::FindSpace(space),
-                    None => First::Uncache(around(writing.rest())),
-                };
-                let write = Write { writing, durable, first };
-                Box::pin(self.threads.write(file, write, guard)).await
+        let (first, writing, held) = match uring.carry(writing, Held { file, guard }).await {
+            Carried::Done(result, _) => return Ok(result.map(|()| Durable(false))?),
+            Carried::WouldWait(writing, held) => {
+                let size = held.file.size().load(Acquire);
+                match held.file.ahead.due(writing.rest(), size) {
+                    Some(space) => (First::FindSpace(space), writing, held),
+                    None => (First::Uncache(around(writing.rest())), writing, held),
+                }
             }
-        }
+            Carried::Left(writing, held) => (First::Nothing, writing, held),
+        };
+        let (write, Held { file, guard }) = (Write { writing, durable, first }, held);
+        Box::pin(self.threads.write(file, write, guard)).await
     }
 
     /// Makes durable what was written.
@@ -150,9 +152,6 @@ impl Engine {
 
     /// Changes a range of the file's space; false if this file cannot do that.
     pub(crate) async fn allocate(&self, job: AllocateJob) -> Result<bool> {
-        if job.what == Allocate::PunchHole {
-            job.file.ahead.forget(job.offset..job.offset.saturating_add(job.len));
-        }
         blocking(|| threads::allocate(job)).await?
     }
 

@@ -41,7 +41,9 @@ use std::path::{Path, PathBuf};
 ///   the file system, else writes zeroes.
 /// - Direct writes through `io_uring` that fill a hole of the file one after another are given space
 ///   ahead of them, about as much as was written so: from 64 KiB to 16 MiB (`fallocate`, which
-///   leaves the file's size and what can be read as they are). It stays until it is discarded.
+///   leaves the file's size and what can be read as they are), where the file system has plenty. It
+///   stays until it is discarded. One that would have to wait because the page cache holds what it
+///   changes has the cache forget the 2 MiB around it, but for what is not written back yet.
 /// - A dropped future does not stop a system call: it runs on, with its buffers, its lock and its
 ///   place among the operations that `settle` waits for. What a request had not begun by then is
 ///   not done. A node that is dropped with requests under way thus keeps its file locked until they

@@ -127,7 +127,7 @@ fn direct(on: &NamedTempFile) -> Option<FileDriver> {
     use std::io::Write as _;
     let how = How { direct: true, ..HOW };
     let file = open(on.path(), how, BufferPool::default());
-    let space = sys::fallocate(on.as_file(), Allocate::Reserve, 0, 4096);
+    let space = sys::reserve(on.as_file(), 0, 4096);
     let (Ok(file), Ok(engine), Ok(())) = (file, Engine::uring(), space) else {
         // Past the capture of output, so that the gap is seen and counted.
         drop(writeln!(io::stderr(), "NOT TESTED with direct access: it cannot be had here"));
@@ -217,4 +217,20 @@ async fn a_direct_write_that_the_page_cache_holds_up_clears_the_way_for_the_next
     assert!(!cached(near), "the next write there would wait too");
     assert!(cached(far), "others may need it");
     assert_eq!(read(&driver, 0, 8192).await, [[8; 4096], [7; 4096]].concat());
+}
+
+#[test]
+fn what_no_ring_was_asked_for_is_not_taken_for_a_hole() {
+    let on = file_of(1 << 20);
+    let Some(driver) = direct(&on) else { return };
+    // A ring cannot be driven here.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for block in 0..4 {
+            let data = IoBuf::copy_of(&[3; 4096]).into();
+            driver.write(block * 4096, data, RequestFlags::empty()).await.unwrap();
+        }
+        assert_eq!(read(&driver, 0, 4 * 4096).await, [3; 4 * 4096]);
+    });
+    assert_eq!(space_of(&on), 4 * 4096);
 }

@@ -50,7 +50,6 @@ async fn allocate(running: &Running<'_>, what: Allocate, offset: u64, len: u64) 
     let missing = match what {
         Allocate::PunchHole => &running.file.no_punch_hole,
         Allocate::ZeroRange => &running.file.no_zero_range,
-        Allocate::Reserve => &running.file.ahead.no_space,
     };
     if missing.is_known() {
         return Ok(false);

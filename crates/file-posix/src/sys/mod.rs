@@ -27,7 +27,9 @@ pub(crate) use nvme::{may_send, namespace_id, zone_append};
 pub(crate) use ring::{Ended, Memory, Queues, Ring, Transfer, watch_readable};
 #[cfg(test)]
 pub(crate) use ring::{Lent, Script, Taken};
-pub(crate) use space::{Allocate, fallocate, fdatasync, fsync, ftruncate, uncache};
+pub(crate) use space::{
+    Allocate, fallocate, fdatasync, free_space, fsync, ftruncate, reserve, uncache,
+};
 pub(crate) use statx::dio_alignment;
 pub(crate) use transfer::{preadv, preadv_nowait, pwritev, pwritev_dsync, pwritev_nowait};
 pub(crate) use zones::{RawReport, RawZone, SECTOR, decode_report, manage_zones, report_zones};

@@ -2,6 +2,7 @@
 
 use super::{off_t, uninterrupted};
 use nix::fcntl::{self, FallocateFlags, PosixFadviseAdvice};
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd;
 use std::io;
 use std::os::fd::AsFd;
@@ -13,8 +14,6 @@ pub(crate) enum Allocate {
     PunchHole,
     /// Make it read as zeroes and keep it allocated. The file grows to the end of the range.
     ZeroRange,
-    /// Give it space where it has none. What can be read of it stays, and so does the file's size.
-    Reserve,
 }
 
 /// Changes a range of a file's space. Both must be at most `i64::MAX`, and `len` not 0.
@@ -27,10 +26,25 @@ pub(crate) fn fallocate(fd: impl AsFd, what: Allocate, offset: u64, len: u64) ->
             FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE
         }
         Allocate::ZeroRange => FallocateFlags::FALLOC_FL_ZERO_RANGE,
-        Allocate::Reserve => FallocateFlags::FALLOC_FL_KEEP_SIZE,
     };
     let fd = fd.as_fd();
     uninterrupted(|| fcntl::fallocate(fd, mode, offset, len))
+}
+
+/// Gives a range of a file space where it has none. What can be read of it stays, and so does the
+/// file's size. `len` must not be 0.
+#[doc(alias = "FALLOC_FL_KEEP_SIZE")]
+pub(crate) fn reserve(fd: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
+    let (offset, len) = (off_t(offset)?, off_t(len)?);
+    let fd = fd.as_fd();
+    uninterrupted(|| fcntl::fallocate(fd, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset, len))
+}
+
+/// How many bytes the file system of a file has for users without privileges.
+#[doc(alias = "fstatvfs")]
+pub(crate) fn free_space(fd: impl AsFd) -> io::Result<u64> {
+    let found = fstatvfs(fd)?;
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 /// Has the page cache forget what it holds of a range, but for what is not written back yet.

@@ -3,6 +3,7 @@
 use super::super::job::{AllocateJob, Durable, SyncJob};
 use super::super::transfer::{Reading, Writing};
 use super::work::First;
+use crate::ahead::Ahead;
 use crate::durability::Turn;
 use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
@@ -90,12 +91,14 @@ pub(in super::super) fn allocate(job: AllocateJob) -> Result<bool> {
 }
 
 /// Does what makes the next writes easier. If it fails, the writes themselves will say why.
-pub(super) fn prepare(file: &OpenFile, first: First) {
-    match first {
+pub(super) fn prepare(file: &OpenFile, first: &First) {
+    match *first {
         First::FindSpace(Range { start, end }) if start < end => {
             let len = end.saturating_sub(start);
-            let found = sys::fallocate(file.fd(), Allocate::Reserve, start, len);
-            if found.as_ref().is_err_and(is_unsupported) {
+            if !sys::free_space(file.fd()).is_ok_and(|free| Ahead::can_spare(free, len)) {
+                file.ahead.forget(start..end);
+            } else if sys::reserve(file.fd(), start, len).is_err() {
+                // Not supported, or beyond a quota: it would be so again.
                 file.ahead.no_space.learn();
             }
         }
@@ -107,10 +110,14 @@ pub(super) fn prepare(file: &OpenFile, first: First) {
 }
 
 fn allocate_range(file: Arc<OpenFile>, what: Allocate, offset: u64, len: u64) -> Result<bool> {
-    match sys::fallocate(file.fd(), what, offset, len) {
+    let done = sys::fallocate(file.fd(), what, offset, len);
+    if what == Allocate::PunchHole {
+        file.ahead.forget(offset..offset.saturating_add(len));
+    }
+    match done {
         Ok(()) => {
             file.changed_up_to(match what {
-                Allocate::PunchHole | Allocate::Reserve => 0,
+                Allocate::PunchHole => 0,
                 Allocate::ZeroRange => offset.saturating_add(len),
             });
             Ok(true)

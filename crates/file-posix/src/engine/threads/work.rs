@@ -65,7 +65,7 @@ pub(in super::super) struct Write {
 }
 
 /// What is done before a write, so that those that follow need no thread.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum First {
     Nothing,
     /// Find space here.
@@ -87,14 +87,18 @@ impl Work for Write {
     }
 
     fn make(mut self, file: &OpenFile) -> Result<Durable> {
-        calls::prepare(file, self.first);
+        calls::prepare(file, &self.first);
         calls::write(file, &mut self.writing, self.durable)
     }
 
     fn make_row(row: Row<Self>, file: &OpenFile) -> Row<Result<Durable>> {
         let lens: Row<usize> = row.iter().map(Self::len).collect();
+        let mut before = First::Nothing;
         let find = |each: Self| {
-            calls::prepare(file, each.first);
+            if each.first != before {
+                calls::prepare(file, &each.first);
+                before = each.first;
+            }
             each.writing
         };
         let joined = row.into_iter().map(find).reduce(Writing::join);

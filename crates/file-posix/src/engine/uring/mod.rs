@@ -97,7 +97,9 @@ const MAX_REFUSALS: usize = 64;
 /// Whether a request was carried to its end, or has to be by other means.
 pub(super) enum Carried<T> {
     Done(io::Result<()>, T),
-    /// The rest is still to do.
+    /// The rest is still to do, and the kernel would have to wait for it: for space, for instance.
+    WouldWait(T, Held),
+    /// The rest is still to do: there is no ring, or its thread has ended.
     Left(T, Held),
 }
 
@@ -169,6 +171,12 @@ impl Uring {
                 held.file.ahead.no_telling.learn();
                 return Carried::Left(calls, held);
             }
+            if at_once && is_put_off(&result) {
+                return match held.file.ahead.refused() {
+                    true => Carried::WouldWait(calls, held),
+                    false => Carried::Left(calls, held),
+                };
+            }
             if is_left(&result) {
                 return Carried::Left(calls, held);
             }
@@ -233,7 +241,12 @@ impl Drop for Uring {
 /// or the kernel would have had to wait. It is then made by other means.
 fn is_left(result: &io::Result<usize>) -> bool {
     let number = result.as_ref().err().and_then(io::Error::raw_os_error);
-    number.is_some_and(|e| e == nix::libc::ECANCELED || e == nix::libc::EAGAIN)
+    number == Some(nix::libc::ECANCELED) || is_put_off(result)
+}
+
+fn is_put_off(result: &io::Result<usize>) -> bool {
+    let number = result.as_ref().err().and_then(io::Error::raw_os_error);
+    number == Some(nix::libc::EAGAIN)
 }
 
 fn lanes_per_runtime() -> usize {

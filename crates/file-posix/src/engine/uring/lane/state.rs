@@ -131,6 +131,7 @@ impl<Q: Queues> State<Q> {
         self.ring.reap(|key, outcome, keep| {
             if let Some((held, end)) = keep.held.as_ref().zip(outcome.written_up_to) {
                 held.file.changed_up_to(end);
+                held.file.ahead.taken();
             }
             if outcome.done {
                 after.released.extend(keep.held.take());
