@@ -1,7 +1,7 @@
 //! Counters and latency histograms of a node.
 
 use crate::histogram::Histogram;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The kinds of request that are counted apart.
@@ -56,12 +56,14 @@ impl OpKind {
 
 /// How many requests of a kind are timed one by one before sampling starts.
 const TIME_ALL_UNTIL: u64 = 1024;
-/// After that, one request in this many is timed, and counts for as many in the histogram.
+/// Requests that take less than this, in nanoseconds, are sampled from then on.
+const QUICK_NS: u64 = 10_000;
+/// One quick request in this many is timed, and counts for as many in the histogram.
 const SAMPLE: u64 = 64;
 
 /// What a node counts about one kind of request. Counting is exact; latency is measured of the
-/// first 1024 requests and then of every 64th, because reading a clock twice costs more than a
-/// filter does.
+/// first 1024 requests and then, while they take less than 10 µs, of every 64th, because reading a
+/// clock twice costs more than a filter does.
 #[derive(Debug, Default)]
 pub struct OpStats {
     done: AtomicU64,
@@ -70,6 +72,8 @@ pub struct OpStats {
     /// About how many began.
     ticks: AtomicU64,
     bytes: AtomicU64,
+    /// Whether the last that was timed was quick.
+    quick: AtomicBool,
     latency_ns: Histogram,
 }
 
@@ -106,6 +110,7 @@ impl OpStats {
         self.ticks.store(n.wrapping_add(1), Ordering::Relaxed);
         let weight = match n {
             0..TIME_ALL_UNTIL => 1,
+            _ if !self.quick.load(Ordering::Relaxed) => 1,
             _ if n.is_multiple_of(SAMPLE) => SAMPLE,
             _ => return Timer::NONE,
         };
@@ -121,6 +126,7 @@ impl OpStats {
         if let Some((start, weight)) = timer.0 {
             let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.latency_ns.record_weighted(ns, weight);
+            self.quick.store(ns < QUICK_NS, Ordering::Relaxed);
         }
     }
 
@@ -166,6 +172,7 @@ impl NodeStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn every_request_is_counted_and_sampled_ones_weigh_more() {
@@ -177,6 +184,22 @@ mod tests {
         assert_eq!(stats.done(), TIME_ALL_UNTIL + 10 * SAMPLE);
         assert_eq!(stats.bytes(), stats.done() * 10);
         assert_eq!(stats.latency_ns().count(), stats.done());
+    }
+
+    #[test]
+    fn slow_requests_are_timed_one_by_one() {
+        let stats = OpStats::default();
+        let slow = Duration::from_nanos(QUICK_NS);
+        for _ in 0..TIME_ALL_UNTIL {
+            stats.finish(Timer(Some((Instant::now() - slow, 1))), 0);
+            stats.start();
+        }
+        for _ in 0..10 * SAMPLE {
+            assert!(matches!(stats.start(), Timer(Some((_, 1)))));
+        }
+        stats.finish(Timer(Some((Instant::now(), 1))), 0);
+        let timed = (0..10 * SAMPLE).filter(|_| stats.start().0.is_some()).count();
+        assert_eq!(timed, 10);
     }
 
     #[test]
