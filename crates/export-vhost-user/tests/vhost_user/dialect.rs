@@ -88,24 +88,47 @@ fn the_channel_ends_when_the_front_end_is_left() {
 #[test]
 fn a_channel_is_refused_where_it_was_not_agreed_on() {
     let device = Served::zoned(Spec::default());
-    let mut raw = UnixStream::connect(device.socket()).unwrap();
-    agree(&mut raw, VhostUserProtocolFeatures::REPLY_ACK);
-    say(&mut raw, 21, 1, &[]);
-    assert!(is_left(&mut raw));
+    for (_ours, theirs) in channels() {
+        let mut raw = UnixStream::connect(device.socket()).unwrap();
+        agree(&mut raw, VhostUserProtocolFeatures::REPLY_ACK);
+        hand_over(&mut raw, 1, &[], &theirs);
+        assert!(is_left(&mut raw));
+    }
 }
 
 #[test]
 fn a_message_that_is_not_as_it_should_be_ends_the_connection() {
     let device = Served::zoned(Spec::default());
-    // Without a channel, of another version, a reply, with a payload.
-    for (flags, payload) in [(1, &[][..]), (2, &[]), (5, &[]), (1, &[0; 8])] {
+    let connect = || {
         let mut raw = UnixStream::connect(device.socket()).unwrap();
         agree(&mut raw, VhostUserProtocolFeatures::BACKEND_REQ);
-        say(&mut raw, 21, flags, payload);
-        assert!(is_left(&mut raw), "flags {flags}, {} bytes", payload.len());
+        raw
+    };
+    let [_, (_ours, theirs)] = channels();
+    for (what, flags, payload) in
+        [("of another version", 2, &[][..]), ("a reply", 5, &[]), ("with a payload", 1, &[0; 8])]
+    {
+        let mut raw = connect();
+        hand_over(&mut raw, flags, payload, &theirs);
+        assert!(is_left(&mut raw), "{what}");
     }
+    let mut raw = connect();
+    say(&mut raw, 21, 1, &[]);
+    assert!(is_left(&mut raw), "without a channel");
+    // Nothing but that was wrong with them.
+    let mut raw = connect();
+    hand_over(&mut raw, 1, &[], &theirs);
+    say(&mut raw, 15, 1, &[]);
+    raw.read_exact(&mut [0; 20]).unwrap();
+    drop(raw);
     let mut guest = device.guest(1);
     assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
+}
+
+/// A message that brings a channel, by hand.
+fn hand_over(raw: &mut UnixStream, flags: u32, payload: &[u8], channel: &OwnedFd) {
+    let header = [21, flags, payload.len() as u32].map(u32::to_ne_bytes).concat();
+    raw.send_with_fds(&[&header[..], payload], &[channel.as_raw_fd()]).unwrap();
 }
 
 /// A region of the guest's memory, in a table of this many regions with room for two.
