@@ -133,10 +133,18 @@ impl Ring {
         Ok(Call { call: again(&self.call)?, error: again(&self.error)? })
     }
 
+    /// Turns the queue on or off. On return from turning it off, it has ended its requests, and
+    /// touches nothing of the guest's memory: a driver that leaves the device then uses that memory
+    /// for other things.
     pub(crate) fn enable(&mut self, enabled: bool) {
         self.enabled = enabled;
         if let Some(running) = &self.running {
-            running.tell(Command::Enable(enabled));
+            let (told, done) = oneshot::channel();
+            running.tell(Command::Enable(enabled, told));
+            if !enabled {
+                // It fails only with the queue's thread.
+                let _ = done.blocking_recv();
+            }
         }
     }
 

@@ -70,8 +70,10 @@ pub enum Command<M, S> {
     Memory(Arc<M>, oneshot::Sender<()>),
     /// Tell the driver this way.
     Signal(S),
-    /// Take requests, or leave them where they are.
-    Enable(bool),
+    /// Take requests, or leave them where they are. The sender is told when it is so: a queue that
+    /// is turned off has then given back all that it took, and touches neither its rings nor data
+    /// until it is turned on again. It is dropped if the queue is told otherwise before that.
+    Enable(bool, oneshot::Sender<()>),
     /// Take no more requests, wait for those under way, and end.
     Stop,
 }
@@ -103,6 +105,7 @@ pub async fn run<M: StableMemory, S: Signal, L: InFlightLog>(
         broken: None,
         taken: Vec::new(),
         again: false,
+        waits_for_rest: None,
     };
     let kick = Kick::new(kick).ok();
     if !ring.queue.is_valid(&*ring.memory) || kick.is_none() {
@@ -162,6 +165,12 @@ pub async fn run<M: StableMemory, S: Signal, L: InFlightLog>(
                 progress = true;
                 ring.notify();
             }
+            if requests.is_empty()
+                && let Some(told) = ring.waits_for_rest.take()
+            {
+                // Who asked may have gone away.
+                let _ = told.send(());
+            }
             if stopping && requests.is_empty() {
                 return Poll::Ready(());
             }
@@ -189,6 +198,8 @@ struct Ring<M, S, L> {
     taken: Vec<Chain>,
     /// Whether those were taken before, by an earlier process.
     again: bool,
+    /// Who turned the queue off, and waits until no request is under way.
+    waits_for_rest: Option<oneshot::Sender<()>>,
 }
 
 impl<M: StableMemory, S: Signal, L: InFlightLog> Ring<M, S, L> {
@@ -207,7 +218,16 @@ impl<M: StableMemory, S: Signal, L: InFlightLog> Ring<M, S, L> {
                 // Who set it may have missed what was told the old way.
                 self.signal.used();
             }
-            Command::Enable(enabled) => self.enabled = enabled,
+            Command::Enable(enabled, told) => {
+                self.enabled = enabled;
+                self.waits_for_rest = if enabled {
+                    // As above.
+                    let _ = told.send(());
+                    None
+                } else {
+                    Some(told)
+                };
+            }
             Command::Stop => {}
         }
     }

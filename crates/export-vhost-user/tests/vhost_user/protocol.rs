@@ -2,7 +2,7 @@
 
 use crate::device::{Served, Spec, ZS};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
@@ -128,6 +128,51 @@ fn a_queue_that_is_off_may_be_set_up_anew() {
     // One that is on goes on as it is.
     assert!(guest.frontend.set_features(all).is_err());
     assert!(is_left(&guest));
+}
+
+/// A device whose reads take this long.
+fn slow_to_read(by: Duration) -> Served {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.raw");
+    std::fs::write(&path, vec![6; 1 << 20]).unwrap();
+    let image = format!(
+        "driver=fault-inject,rules.a.op=read,rules.a.action=delay,rules.a.delay-us={},\
+         file.driver=raw,file.file.driver=file,file.file.filename={}",
+        by.as_micros(),
+        path.display()
+    );
+    Served::image(dir, image, false, 1)
+}
+
+/// Once a queue is off, its rings and data are the driver's: it may use the memory for anything.
+#[test]
+fn a_queue_that_was_turned_off_touches_nothing() {
+    let by = Duration::from_millis(500);
+    let device = slow_to_read(by);
+    let mut guest = device.guest(1);
+    let driver = &mut guest.queues[0].driver;
+    let slow = driver.request(0, 0, &[], 512);
+    guest.queues[0].kick();
+    let end = Instant::now() + Duration::from_secs(20);
+    // The device says from which request on it wants a kick: it took this one.
+    let driver = &guest.queues[0].driver;
+    let wants_kick = driver.used() + 4 + 8 * u64::from(driver.size());
+    while driver.read(wants_kick, 2) != [1, 0] {
+        assert!(Instant::now() < end, "the request is not taken");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(driver.used_index(), 0, "it is under way");
+    guest.frontend.set_vring_enable(0, false).unwrap();
+    let driver = &mut guest.queues[0].driver;
+    assert_eq!(driver.take_used(), Some((slow.head, 513)));
+    assert_eq!(driver.outcome(&slow, 513).data, [6; 512]);
+    let next = driver.request(0, 1, &[], 512);
+    let before = driver.read(0, 8 << 20);
+    guest.queues[0].kick();
+    std::thread::sleep(by * 2);
+    assert!(guest.queues[0].driver.read(0, 8 << 20) == before, "memory changed");
+    guest.frontend.set_vring_enable(0, true).unwrap();
+    assert_eq!(guest.queues[0].outcome(&next).data, [6; 512]);
 }
 
 #[test]

@@ -42,13 +42,16 @@ async fn a_driver_that_looks_by_itself_is_not_notified() {
 #[tokio::test]
 async fn a_disabled_queue_takes_nothing() {
     let mut bench = bench(Shape::default()).await;
-    bench.commands.send(Command::Enable(false)).unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (told, done) = oneshot::channel();
+    bench.commands.send(Command::Enable(false, told)).unwrap();
+    done.await.unwrap();
     let placed = bench.driver.request(4, 0, &[], 0);
     bench.kick.write(1).unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(bench.driver.take_used(), None);
-    bench.commands.send(Command::Enable(true)).unwrap();
+    let (told, done) = oneshot::channel();
+    bench.commands.send(Command::Enable(true, told)).unwrap();
+    done.await.unwrap();
     assert_eq!(bench.used().await.0, placed.head);
 }
 
