@@ -156,13 +156,13 @@ impl Ring {
     /// asks before where it stood.
     pub(crate) fn stop_if_off(&mut self) {
         if self.is_running() && !self.enabled {
-            self.stop();
+            self.halt();
         }
     }
 
-    /// Whether all is said that a start needs.
+    /// Whether all is said that a start needs. One that is off waits: more may be said of it.
     pub(crate) fn is_ready(&self) -> bool {
-        self.running.is_none() && self.kick.is_some() && self.addresses.is_some()
+        self.running.is_none() && self.enabled && self.kick.is_some() && self.addresses.is_some()
     }
 
     /// Exchanges the guest's memory; on return no new request uses the old one.
@@ -228,9 +228,15 @@ impl Ring {
         Ok(())
     }
 
-    /// Stops the queue, if it runs, and waits for its requests; returns its position.
+    /// Stops the queue, if it runs, and waits for its requests; returns its position. It starts
+    /// again with another kick.
     pub(crate) fn stop(&mut self) -> u16 {
         self.kick = None;
+        self.halt()
+    }
+
+    /// Stops the queue and keeps all that was said of it.
+    fn halt(&mut self) -> u16 {
         if let Some(position) = self.running.take().and_then(Running::stop) {
             self.base = position;
         }

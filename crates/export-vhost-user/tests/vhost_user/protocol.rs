@@ -130,6 +130,44 @@ fn a_queue_that_is_off_may_be_set_up_anew() {
     assert!(is_left(&guest));
 }
 
+/// What is said while a queue is off may come in any order, and is kept.
+#[test]
+fn a_queue_that_is_off_keeps_its_kick() {
+    let say_again: [fn(&mut Guest); 2] = [
+        |guest| {
+            let base = guest.queues[0].driver.used_index();
+            guest.frontend.set_vring_base(0, base).unwrap();
+        },
+        |guest| guest.frontend.set_features(guest.offered | PROTOCOL_FEATURES).unwrap(),
+    ];
+    let device = Served::zoned(Spec::default());
+    for say_again in say_again {
+        let mut guest = device.connect(1);
+        guest.accept(!0).unwrap();
+        guest.share().unwrap();
+        let driver = &guest.queues[0].driver;
+        let rings = VringConfigData {
+            queue_max_size: driver.size(),
+            queue_size: driver.size(),
+            desc_table_addr: USER + driver.table(),
+            used_ring_addr: USER + driver.used(),
+            avail_ring_addr: USER + driver.available(),
+            ..VringConfigData::default()
+        };
+        guest.frontend.set_vring_num(0, driver.size()).unwrap();
+        guest.frontend.set_vring_addr(0, &rings).unwrap();
+        guest.frontend.set_vring_kick(0, &guest.queues[0].kick).unwrap();
+        say_again(&mut guest);
+        guest.frontend.set_vring_enable(0, true).unwrap();
+        assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
+        // The same of one that ran.
+        guest.frontend.set_vring_enable(0, false).unwrap();
+        say_again(&mut guest);
+        guest.frontend.set_vring_enable(0, true).unwrap();
+        assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
+    }
+}
+
 /// A device whose reads take this long.
 fn slow_to_read(by: Duration) -> Served {
     let dir = tempfile::tempdir().unwrap();
@@ -325,7 +363,8 @@ fn what_makes_no_sense_ends_the_connection_and_not_the_server() {
             let kick = guest.queues[0].kick.try_clone().unwrap();
             guest.frontend.set_vring_num(0, 128).unwrap();
             guest.frontend.set_vring_addr(0, &config).unwrap();
-            guest.frontend.set_vring_kick(0, &kick).is_err()
+            guest.frontend.set_vring_kick(0, &kick).unwrap();
+            guest.frontend.set_vring_enable(0, true).is_err()
         },
         |guest| guest.frontend.set_features(1 << 63).is_err(),
         |guest| {
