@@ -147,8 +147,13 @@ impl VhostUserBackendReqHandlerMut for Session {
         Ok(())
     }
 
+    /// A message of old, which back ends shall ignore, or take as the wish that all queues be off.
     fn reset_owner(&mut self) -> Result<()> {
-        self.reset_device()
+        for ring in &mut self.rings {
+            ring.enable(false);
+            ring.stop_if_off();
+        }
+        Ok(())
     }
 
     fn reset_device(&mut self) -> Result<()> {

@@ -330,6 +330,33 @@ fn a_reset_forgets_the_record_of_the_old_rings() {
     assert_eq!(guest.queues[0].driver.outcome(&old, 0).status, virtio_driver::UNTOUCHED);
 }
 
+/// Front ends that still say `RESET_OWNER` mean that queues shall be off, and nothing more.
+#[test]
+fn a_device_without_an_owner_is_off_and_keeps_the_rest() {
+    let device = Served::zoned(Spec::default());
+    let mut guest = device.connect(1);
+    guest.accept(!0).unwrap();
+    guest.share().unwrap();
+    guest.keep_record().unwrap();
+    guest.start(0).unwrap();
+    assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
+    guest.frontend.reset_owner().unwrap();
+    let driver = &mut guest.queues[0].driver;
+    driver.rewind();
+    let waiting = driver.request(4, 0, &[], 0);
+    guest.queues[0].kick();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(guest.queues[0].driver.take_used(), None);
+    guest.frontend.set_vring_enable(0, true).unwrap();
+    assert_eq!(guest.queues[0].outcome(&waiting).status, 0);
+    assert_eq!(guest.stop(0).unwrap(), 2);
+    // The record has the used ring's index in its header.
+    let mut used = [0; 2];
+    let (_, file) = guest.record.as_ref().unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut used, 14).unwrap();
+    assert_eq!(used, [2, 0], "the record is kept on");
+}
+
 #[test]
 fn what_makes_no_sense_ends_the_connection_and_not_the_server() {
     let device = Served::zoned(Spec { queues: 2, ..Spec::default() });
