@@ -46,6 +46,11 @@ pub(crate) enum Brought {
 
 /// Waits until a message is there, and says whether it is read here. A stream that ends, or fails,
 /// has none: whoever reads it finds that out.
+///
+/// It sees what was sent with one call, which Linux does with each message, and which the kernel does
+/// not divide at such lengths. To wait for more is not possible: a look at a local socket ends with
+/// what is there, whatever is asked (`MSG_WAITALL`), and with the first piece that brings files. A
+/// message in pieces is left to the crate's reader, which takes all that front ends in general send.
 pub(crate) fn next(stream: &UnixStream) -> Option<Kind> {
     let mut front = [0; HEADER + 4];
     let peeked = recv(stream.as_raw_fd(), &mut front, MsgFlags::MSG_PEEK).ok()?;

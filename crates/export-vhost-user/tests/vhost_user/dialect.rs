@@ -175,6 +175,37 @@ fn a_table_of_memory_may_have_room_to_spare() {
     }
 }
 
+/// A front end may send a header first, with the files, and what follows it later.
+#[test]
+fn a_table_of_memory_may_come_in_pieces() {
+    let device = Served::zoned(Spec::default());
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(2 << 20).unwrap();
+    let mut raw = UnixStream::connect(device.socket()).unwrap();
+    agree(&mut raw, VhostUserProtocolFeatures::REPLY_ACK);
+    let header = [5, 1 | 8, 72].map(u32::to_ne_bytes).concat();
+    raw.send_with_fds(&[&header[..]], &[file.as_raw_fd(); 2]).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let mut both = table(2, [0, 1 << 20, USER, 0]);
+    let second = [1 << 20, 1 << 20, USER + (1 << 20), 1 << 20].map(u64::to_ne_bytes).concat();
+    both[40..].copy_from_slice(&second);
+    raw.write_all(&both).unwrap();
+    let mut reply = [0; 20];
+    raw.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[12..], [0; 8]);
+    drop(raw);
+    // A channel is known by the first number of its header.
+    let mut raw = UnixStream::connect(device.socket()).unwrap();
+    agree(&mut raw, VhostUserProtocolFeatures::BACKEND_REQ);
+    let [_, (_ours, theirs)] = channels();
+    let header = [21, 1, 0].map(u32::to_ne_bytes).concat();
+    raw.send_with_fds(&[&header[..4]], &[theirs.as_raw_fd()]).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    raw.write_all(&header[4..]).unwrap();
+    say(&mut raw, 15, 1, &[]);
+    raw.read_exact(&mut [0; 20]).unwrap();
+}
+
 #[test]
 fn a_table_of_memory_that_makes_no_sense_ends_the_connection() {
     let device = Served::zoned(Spec::default());
