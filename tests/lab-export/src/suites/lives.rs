@@ -154,6 +154,8 @@ fn load_zones(device: &Path, shape: &Shape, seed: u64, promises: &Path) {
                 told[n] = bytes;
             }
         }
+        // The load shall have the processor.
+        std::thread::sleep(Duration::from_millis(1));
     }
     stay();
 }
