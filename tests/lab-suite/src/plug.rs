@@ -75,9 +75,10 @@ pub fn find(kind: Kind) -> Option<PathBuf> {
                 Kind::ZnsSmallBlocks => is("serial", "zns2"),
             };
             let node = Path::new("/dev").join(disk.file_name()?);
-            // It is ready when its zones were counted.
+            // It is ready when its zones were counted and its driver lets it be opened.
             let zones = fs::read_to_string(disk.join("queue/nr_zones")).unwrap_or_default();
-            (ours && zones.trim() != "0" && node.exists()).then_some(node)
+            let is_ready = || zones.trim() != "0" && fs::File::open(&node).is_ok();
+            (ours && is_ready()).then_some(node)
         });
         if found.is_some() {
             return found;
