@@ -30,15 +30,18 @@ fn io_has_completion_and_history() -> Result<(), Failed> {
     // A prefix and the tabulator.
     session.type_keys("leng\t\r")?;
     session.wait_for("64 MiB", 1)?;
+    session.wait_for_prompt_after("64 MiB")?;
     // Ctrl-C gives up a line, not the session.
     session.type_keys("zap -p 0 4k\x03")?;
     session.wait_for("zap -p 0 4k", 1)?;
-    session.wait_for("zblk> ", 3)?;
+    session.wait_for_prompt_after("zap -p 0 4k")?;
     // The last command, by the upward arrow.
     session.type_keys("\x1b[A\r")?;
     session.wait_for("64 MiB", 2)?;
+    session.wait_for_prompt_after("64 MiB")?;
     session.type_keys("zrp 0 1\r")?;
     session.wait_for("zcond:1", 1)?;
+    session.wait_for_prompt_after("zcond:1")?;
     session.type_keys("\x04")?;
     session.ends_well()?;
     // The history is there the next time.
@@ -128,6 +131,24 @@ impl Session {
         while self.screen().matches(text).count() < times {
             if started.elapsed() > TOO_LONG {
                 return Err(format!("no {times} {text:?} in {:?}", self.screen()).into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Waits until the program asks for input behind the last place of a text. What is typed before
+    /// that is for the terminal, which takes Ctrl-C for itself.
+    fn wait_for_prompt_after(&self, text: &str) -> Result<(), Failed> {
+        let started = Instant::now();
+        let is_asked = |screen: &str| {
+            screen
+                .rfind(text)
+                .is_some_and(|at| screen.get(at..).is_some_and(|s| s.contains("zblk> ")))
+        };
+        while !is_asked(&self.screen()) {
+            if started.elapsed() > TOO_LONG {
+                return Err(format!("no prompt after {text:?} in {:?}", self.screen()).into());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
