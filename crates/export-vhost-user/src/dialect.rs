@@ -55,9 +55,9 @@ pub(crate) fn next(stream: &UnixStream) -> Option<Kind> {
     let mut front = [0; HEADER + 4];
     let peeked = recv(stream.as_raw_fd(), &mut front, MsgFlags::MSG_PEEK).ok()?;
     let field = |n: usize| front.get(..peeked).and_then(|front| number_at(front, n));
-    match (field(0)?, field(2)?) {
+    match (field(0)?, field(2)) {
         (SET_CHANNEL, _) => Some(Kind::Channel),
-        (SET_MEMORY, size) if usize::try_from(size) == Ok(TABLE) && field(3)? == 1 => {
+        (SET_MEMORY, Some(size)) if usize::try_from(size) == Ok(TABLE) && field(3)? == 1 => {
             Some(Kind::Memory)
         }
         _ => None,
