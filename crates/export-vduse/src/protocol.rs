@@ -208,8 +208,6 @@ impl<K: Kernel> Protocol<K> {
             };
             if let Err(error) = done {
                 tracing::warn!(target: "block", %error, "a driver was refused");
-                // Those that were started before one that could not be.
-                self.stop_queues().await;
                 return false;
             }
             self.started = new & DRIVER_OK != 0;
@@ -255,13 +253,17 @@ impl<K: Kernel> Protocol<K> {
         let unfinished = log.as_ref().map_or_else(Vec::new, |log| log.unfinished(used));
         let taken = u16::try_from(unfinished.len()).unwrap_or(u16::MAX);
         queue.set_next_avail(used.wrapping_add(taken));
-        self.start(index, queue, device.clone(), unfinished, log)?;
+        let setup = self.set_up(index, queue, device.clone(), unfinished, log)?;
+        self.start(index, setup);
         // The process that was killed may have given requests back and told nobody.
         Interrupt { kernel: self.kernel.clone(), index }.used();
         Ok(())
     }
 
+    /// Starts all that are ready, or none: what a queue has done by the time another one is refused
+    /// would be done again for a driver that tries once more.
     fn start_queues(&mut self, device: &Device) -> Result<()> {
+        let mut queues = Vec::new();
         for index in self.indices() {
             let info = self.info(index)?;
             if !info.is_ready || self.is_running(index) {
@@ -269,11 +271,18 @@ impl<K: Kernel> Protocol<K> {
             }
             let mut queue = self.queue(index, &info, device)?;
             queue.set_next_avail(info.next_available);
+            queues.push((index, queue));
+        }
+        let mut setups = Vec::new();
+        for (index, queue) in queues {
             let log = self.log.as_ref().and_then(|log| log.queue(index));
-            if let Some(log) = &log {
-                log.begin(queue.next_used());
+            setups.push((index, self.set_up(index, queue, device.clone(), Vec::new(), log)?));
+        }
+        for (index, setup) in setups {
+            if let Some(log) = &setup.log {
+                log.begin(setup.queue.next_used());
             }
-            self.start(index, queue, device.clone(), Vec::new(), log)?;
+            self.start(index, setup);
         }
         Ok(())
     }
@@ -305,19 +314,20 @@ impl<K: Kernel> Protocol<K> {
         Ok(used.0)
     }
 
-    fn start(
-        &mut self,
+    /// All that a queue needs to run. Its driver's kicks are kept from here on.
+    fn set_up(
+        &self,
         index: u16,
         queue: Queue,
         device: Device,
         unfinished: Vec<u16>,
         log: Option<QueueLog>,
-    ) -> Result<()> {
+    ) -> Result<Setup<Memory, Interrupt<K>, QueueLog>> {
         let failed = |why: io::Error| Error::new(format!("listen to queue {index}"), why);
         let kick = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let kick = kick.map_err(|why| failed(why.into()))?;
         self.kernel.set_kick(index, Some(kick.as_fd())).map_err(failed)?;
-        let setup = Setup {
+        Ok(Setup {
             queue,
             memory: Arc::clone(&self.memory),
             enabled: true,
@@ -326,13 +336,15 @@ impl<K: Kernel> Protocol<K> {
             signal: Interrupt { kernel: self.kernel.clone(), index },
             log,
             unfinished,
-        };
+        })
+    }
+
+    fn start(&mut self, index: u16, setup: Setup<Memory, Interrupt<K>, QueueLog>) {
         let (commands, mut orders) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move { virtio_blk::queue::run(setup, &mut orders).await });
         if let Some(slot) = self.slots.get_mut(usize::from(index)) {
             slot.running = Some(Running { commands, task });
         }
-        Ok(())
     }
 
     async fn stop_queue(&mut self, index: u16) {

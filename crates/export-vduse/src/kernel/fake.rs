@@ -42,6 +42,8 @@ pub(crate) struct State {
     /// How often each queue's driver was told, and how often that was refused.
     pub(crate) interrupts: Vec<u32>,
     pub(crate) refused: u32,
+    /// How long it takes to tell of a queue.
+    pub(crate) slowness: Duration,
 }
 
 /// The driver's side of a [`Fake`].
@@ -163,8 +165,9 @@ impl Kernel for Fake {
     }
 
     fn queue(&self, index: u16) -> io::Result<QueueInfo> {
-        let state = self.state();
-        let info = state.queues.get(usize::from(index)).copied();
+        let slowness = self.state().slowness;
+        std::thread::sleep(slowness);
+        let info = self.state().queues.get(usize::from(index)).copied();
         info.ok_or_else(|| Errno::EINVAL.into())
     }
 

@@ -138,18 +138,28 @@ async fn a_queue_tells_where_it_is_and_goes_on_there() {
     bench.end().await;
 }
 
-#[tokio::test]
-async fn a_driver_that_is_refused_leaves_no_queue_running() {
-    // The second queue's rings lie outside of the driver's memory.
-    let bench = fast(2, |side| side.fake.state().queues[1].used = 1 << 40).await;
+/// What is started has time to run before the next queue is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_driver_that_is_refused_has_no_queue_served() {
+    // The first queue has a request, and the last one's rings lie outside of the driver's memory.
+    let mut bench = fast(3, |side| {
+        side.drivers[0].request(FLUSH, 0, &[], 0);
+        let mut state = side.fake.state();
+        state.queues[2].used = 1 << 40;
+        state.slowness = Duration::from_millis(50);
+    })
+    .await;
     assert!(bench.side.set_status(NEGOTIATED).await);
     assert!(!bench.side.set_status(RUNNING).await);
-    assert!(!bench.side.is_listened_to(0), "the first queue was stopped again");
+    assert!(!bench.side.is_listened_to(0), "the first queue runs");
+    assert_eq!(bench.driver().used_index(), 0, "a refused driver's request was carried out");
     // With rings in their place it is another matter.
     let first = bench.side.fake.state().queues[0].used;
-    bench.side.fake.state().queues[1].used = first + 256;
+    bench.side.fake.state().queues[2].used = first + 256;
     assert!(bench.side.set_status(RUNNING).await);
-    bench.end().await;
+    eventually("the answer", || bench.side.drivers[0].used_index() > 0).await;
+    let side = bench.end().await;
+    assert_eq!(side.drivers[0].used_index(), 1, "the request was carried out once");
 }
 
 #[tokio::test]
