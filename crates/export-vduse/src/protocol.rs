@@ -29,10 +29,12 @@ pub(crate) const ACCESS_PLATFORM: u64 = 1 << VIRTIO_F_ACCESS_PLATFORM;
 const FEATURES_OK: u32 = VIRTIO_CONFIG_S_FEATURES_OK;
 const DRIVER_OK: u32 = VIRTIO_CONFIG_S_DRIVER_OK;
 
-/// How long the kernel may take to note a status that it was answered: it takes as long as a thread
-/// of it takes to wake up.
+/// How long the kernel usually takes at most to note a status that it was answered: as long as a
+/// thread of it takes to wake up.
 const NOTED: Duration = Duration::from_secs(1);
+/// How often it is asked until then, and from then on.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+const LOOK_LATE: Duration = Duration::from_millis(100);
 
 /// What the device offers: virtio's bits of this export, and the transport's.
 pub(crate) fn offered(export: &Export) -> u64 {
@@ -51,8 +53,8 @@ pub(crate) struct Protocol<K> {
     slots: Vec<Slot<K>>,
     /// The device's status, as the driver has set it.
     status: u32,
-    /// Whether the queues were started by the message that is being answered.
-    started: bool,
+    /// How long it has been tried to tell the driver of queues that were started, if it is not told.
+    untold: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,7 @@ impl<K: Kernel> Protocol<K> {
     ) -> Self {
         let memory = Arc::new(Memory::new(kernel.memory()));
         let slots = (0..queues).map(|_| Slot { running: None, stopped_at: None }).collect();
-        Self { kernel, export, offered, log, memory, slots, status: 0, started: false }
+        Self { kernel, export, offered, log, memory, slots, status: 0, untold: None }
     }
 
     /// Answers until it is told to stop, or until whoever could say so is gone; then no request is
@@ -132,14 +134,15 @@ impl<K: Kernel> Protocol<K> {
         let interest = Interest::READABLE | Interest::ERROR;
         let watch = self.kernel.watch(interest).map_err(failed)?;
         loop {
-            let mut ready = watch.ready(interest).await.map_err(failed)?;
+            let mut ready = tokio::select! {
+                biased;
+                ready = watch.ready(interest) => ready.map_err(failed)?,
+                () = self.interrupt_all(), if self.untold.is_some() => continue,
+            };
             while let Some(message) = self.kernel.read_message().map_err(failed)? {
                 let (accepted, next) = self.answer(message.what).await;
                 let answered = self.kernel.respond(message, accepted, next);
                 answered.map_err(|why| Error::new("answer the kernel's message", why))?;
-                if std::mem::take(&mut self.started) {
-                    self.interrupt_all().await;
-                }
             }
             if ready.ready().is_error() {
                 let why = "the kernel gave the device up, because an answer took too long";
@@ -151,20 +154,30 @@ impl<K: Kernel> Protocol<K> {
 
     /// Tells the driver to look at all queues. The kernel takes interrupts only once it has noted
     /// DRIVER_OK, some time after it has read the answer; what the queues told before is lost, and
-    /// nothing from then on.
-    async fn interrupt_all(&self) {
-        let mut waited = Duration::ZERO;
-        for index in self.indices().filter(|&index| self.is_running(index)) {
-            while let Err(error) = self.kernel.interrupt(index) {
-                let too_early = error.raw_os_error() == Some(Errno::EINVAL as i32);
-                if !too_early || waited >= NOTED {
-                    tracing::debug!(target: "block", %error, queue = index, "no interrupt");
-                    return;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-                waited = waited.saturating_add(LOOK_EVERY);
+    /// nothing from then on. Whoever gives up waiting here can begin again.
+    async fn interrupt_all(&mut self) {
+        while let Err(error) = self.try_interrupt_all() {
+            let too_early = error.raw_os_error() == Some(Errno::EINVAL as i32);
+            let waited = self.untold.unwrap_or_default();
+            if !too_early {
+                tracing::warn!(target: "block", %error, "a driver is not told of its queues");
+                break;
             }
+            let look = if waited < NOTED { LOOK_EVERY } else { LOOK_LATE };
+            tokio::time::sleep(look).await;
+            let longer = waited.saturating_add(look);
+            if waited < NOTED && longer >= NOTED {
+                tracing::warn!(target: "block", waited = ?longer,
+                    "the kernel has not noted yet that a driver has started; it is asked further on");
+            }
+            self.untold = Some(longer);
         }
+        self.untold = None;
+    }
+
+    fn try_interrupt_all(&self) -> io::Result<()> {
+        let mut running = self.indices().filter(|&index| self.is_running(index));
+        running.try_for_each(|index| self.kernel.interrupt(index))
     }
 
     /// Whether the message is accepted, and for a queue's state its next available entry.
@@ -210,7 +223,12 @@ impl<K: Kernel> Protocol<K> {
                 tracing::warn!(target: "block", %error, "a driver was refused");
                 return false;
             }
-            self.started = new & DRIVER_OK != 0;
+            if new & DRIVER_OK != 0 {
+                self.untold = Some(Duration::ZERO);
+            }
+        }
+        if status & DRIVER_OK == 0 {
+            self.untold = None;
         }
         self.status = status;
         true

@@ -92,7 +92,24 @@ async fn messages_are_answered_while_the_kernel_never_notes_the_status() {
     assert!(bench.side.answer().await.0);
     bench.side.send(1, 0);
     assert!(bench.side.answer().await.0);
-    assert!(bench.side.fake.state().refused > 0, "it was tried");
+    let tried = bench.side.fake.state().refused;
+    assert!((1..1000).contains(&tried), "tried {tried} times before the message was answered");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_driver_whose_status_is_noted_late_is_told_all_the_same() {
+    let bench = fast(1, |_| {}).await;
+    assert!(bench.side.set_status(NEGOTIATED).await);
+    bench.side.send(1, RUNNING);
+    assert!(bench.side.answer().await.0);
+    let fake = bench.side.fake.clone();
+    // It was tried for a second, each millisecond, and then on.
+    eventually("more tries", || fake.state().refused > 1002).await;
+    fake.state().driver_ok = true;
+    eventually("an interrupt", || fake.state().interrupts[0] == 1).await;
+    let tried = fake.state().refused;
+    assert!(tried < 1100, "tried {tried} times, and ever so often");
     bench.end().await;
 }
 
