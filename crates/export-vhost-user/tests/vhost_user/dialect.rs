@@ -260,9 +260,12 @@ fn agree(raw: &mut UnixStream, features: VhostUserProtocolFeatures) {
 
 /// Waits for the end of the connection.
 fn is_left(raw: &mut UnixStream) -> bool {
-    match raw.read(&mut [0; 64]) {
-        Ok(0) => true,
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
-        Ok(_) => false,
+    loop {
+        match raw.read(&mut [0; 64]) {
+            Ok(n) => return n == 0,
+            // Another test's signal.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 }
