@@ -106,25 +106,16 @@ impl BlockDriver for Null {
         self.done()
     }
 
-    fn flush<'a, 'f>(&'a self) -> Call<'f, ()>
-    where
-        'a: 'f,
-    {
-        self.done()
+    async fn flush(&self) -> Result<()> {
+        self.done().await
     }
 
-    fn discard<'a, 'f>(&'a self, _offset: u64, _len: u64) -> Call<'f, ()>
-    where
-        'a: 'f,
-    {
-        self.done()
+    async fn discard(&self, _offset: u64, _len: u64) -> Result<()> {
+        self.done().await
     }
 
-    fn write_zeroes<'a, 'f>(&'a self, _offset: u64, _len: u64, _flags: RequestFlags) -> Call<'f, ()>
-    where
-        'a: 'f,
-    {
-        self.done()
+    async fn write_zeroes(&self, _offset: u64, _len: u64, _flags: RequestFlags) -> Result<()> {
+        self.done().await
     }
 
     async fn resize(&self, length: u64) -> Result<()> {

@@ -84,25 +84,16 @@ impl BlockDriver for Raw {
         self.child.write(self.below(offset), bufs, flags).boxed()
     }
 
-    fn flush<'a, 'f>(&'a self) -> Call<'f, ()>
-    where
-        'a: 'f,
-    {
-        self.child.flush().boxed()
+    async fn flush(&self) -> Result<()> {
+        self.child.flush().await
     }
 
-    fn discard<'a, 'f>(&'a self, offset: u64, len: u64) -> Call<'f, ()>
-    where
-        'a: 'f,
-    {
-        self.child.discard(self.below(offset), len).boxed()
+    async fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.child.discard(self.below(offset), len).await
     }
 
-    fn write_zeroes<'a, 'f>(&'a self, offset: u64, len: u64, flags: RequestFlags) -> Call<'f, ()>
-    where
-        'a: 'f,
-    {
-        self.child.write_zeroes(self.below(offset), len, flags).boxed()
+    async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()> {
+        self.child.write_zeroes(self.below(offset), len, flags).await
     }
 
     async fn resize(&self, length: u64) -> Result<()> {
