@@ -9,7 +9,7 @@ use common::*;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
@@ -22,6 +22,18 @@ const LATE: Duration = Duration::from_secs(10);
 
 fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls a request once, and gives it back unless it was answered at once: polled again it would
+/// panic then.
+fn begin<F, T>(mut request: Pin<Box<F>>) -> Option<Pin<Box<F>>>
+where
+    F: Future<Output = block_core::Result<T>>,
+{
+    match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer.map(|_| None).unwrap(),
+        Poll::Pending => Some(request),
+    }
 }
 
 /// A runtime whose only blocking thread can be kept busy, so that requests wait in its queue.
@@ -123,17 +135,14 @@ fn requests_of_a_ring_survive_the_runtime_that_submitted_them() {
         let first = with_io();
         let Some(node) = first.block_on(open_ring(&path)) else { return };
         // Polled once on a runtime that ends, and then awaited on another.
-        let mut writes: Vec<_> = (0..64_u64)
+        let writes: Vec<_> = (0..64_u64)
             .map(|n| {
                 let data = IoBuf::copy_of(&[round; 4096]).into();
                 Box::pin(node.write(n * 4096, data, RequestFlags::empty()))
             })
             .collect();
-        first.block_on(async {
-            for write in &mut writes {
-                let _ = write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            }
-        });
+        let writes: Vec<_> =
+            first.block_on(async { writes.into_iter().filter_map(begin).collect() });
         drop(first);
         with_io().block_on(async {
             for write in writes {
@@ -177,12 +186,10 @@ fn a_request_that_nobody_polls_holds_no_settle_up() {
         let folder = folder();
         let path = file_with(&folder, &[1; 1 << 20]);
         let Some(node) = open_ring(&path).await else { return };
-        let mut reads: Vec<_> = (0..300_u64)
+        let reads: Vec<_> = (0..300_u64)
             .map(|n| Box::pin(node.read((n % 256) * 4096, IoVecMut::from(vec![0; 4096]))))
             .collect();
-        for read in &mut reads {
-            let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        }
+        let reads: Vec<_> = reads.into_iter().filter_map(begin).collect();
         timeout(LATE, node.settle()).await.expect("does not hang").unwrap();
         node.close().await.unwrap();
         // Every request has ended: others may have the file, and each still has its data.
@@ -201,17 +208,19 @@ fn a_full_ring_whose_runtime_ends_gives_everything_back() {
     for round in 0..20_u64 {
         let first = with_io();
         let Some(node) = first.block_on(open_ring(&path)) else { return };
-        let mut reads: Vec<_> = (0..600_u64)
+        let reads: Vec<_> = (0..600_u64)
             .map(|n| Box::pin(node.read((n % 256) * 4096, IoVecMut::from(vec![0; 4096]))))
             .collect();
+        let mut pending = Vec::new();
         first.block_on(async {
-            for (n, read) in (0_u64..).zip(&mut reads) {
-                let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            for (n, read) in (0_u64..).zip(reads) {
+                pending.extend(begin(read));
                 if n % 64 == round {
                     tokio::task::yield_now().await;
                 }
             }
         });
+        let mut reads = pending;
         // Some queued, some with the kernel, some done: keys are given out again meanwhile.
         let mut number = 0;
         reads.retain(|_| {
