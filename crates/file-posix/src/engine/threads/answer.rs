@@ -6,6 +6,11 @@ use block_core::{InFlightGuard, Result};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// Not more answers than this wait for others, and not longer than this plus the time of one call.
+const MOST: usize = 16;
+const LONGEST: Duration = Duration::from_micros(20);
 
 /// What lives as long as a request. Dropped in this order.
 pub(super) struct End<T> {
@@ -26,15 +31,17 @@ impl<T> End<T> {
 
 /// Answers of one worker that were not given yet.
 ///
-/// All who have theirs are woken before the worker makes its next call, which may take long, or wait
-/// for one of them.
+/// Where calls take long, all who have theirs are woken before the worker makes its next one. To
+/// wake somebody takes longer than a quick call: such answers are given together.
 pub(super) struct Answers<T> {
     ready: SmallVec<[(End<T>, Result<T>); 1]>,
+    /// When the first and the last of them came.
+    came: Option<(Instant, Instant)>,
 }
 
 impl<T> Default for Answers<T> {
     fn default() -> Self {
-        Self { ready: SmallVec::new() }
+        Self { ready: SmallVec::new(), came: None }
     }
 }
 
@@ -43,15 +50,54 @@ impl<T> Answers<T> {
         self.ready.is_empty()
     }
 
-    /// Takes answers of calls that have just ended.
-    pub(super) fn put(&mut self, answers: impl Iterator<Item = (End<T>, Result<T>)>) {
+    /// Takes answers of calls that ended just now.
+    pub(super) fn put(&mut self, now: Instant, answers: impl Iterator<Item = (End<T>, Result<T>)>) {
+        let (first, _) = self.came.unwrap_or((now, now));
+        self.came = Some((first, now));
         self.ready.extend(answers);
+    }
+
+    /// Whether they may wait for those of the next calls, which are so many quick ones.
+    pub(super) fn may_wait(&self, quick_ones: usize) -> bool {
+        let age = self.came.map_or(Duration::ZERO, |(first, last)| last.duration_since(first));
+        waiting_pays(self.ready.len(), age, quick_ones)
     }
 
     /// Gives the answers, then wakes those who have theirs.
     pub(super) fn give(&mut self) {
+        self.came = None;
         let given: SmallVec<[Waker; 1]> =
             self.ready.drain(..).filter_map(|(end, result)| end.give(result)).collect();
         given.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Half of what is under way is given at a time, so that those who asked have something to do
+/// meanwhile.
+fn waiting_pays(answers: usize, age: Duration, quick_ones: usize) -> bool {
+    answers < MOST.min(quick_ones) && age < LONGEST
+}
+
+/// If a call panics, those before it were made all the same.
+impl<T> Drop for Answers<T> {
+    fn drop(&mut self) {
+        self.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_wait_for_a_few_quick_calls_and_for_nothing_else() {
+        let young = Duration::from_micros(19);
+        // Of 32 that are quick half go back together, and of three the first goes alone.
+        assert!(waiting_pays(15, young, 17) && !waiting_pays(16, young, 16));
+        assert!(waiting_pays(1, young, 2) && !waiting_pays(1, young, 1));
+        // However many there are.
+        assert!(waiting_pays(15, young, 1000) && !waiting_pays(16, young, 1000));
+        assert!(!waiting_pays(1, Duration::from_micros(20), 1000), "one has waited long enough");
+        assert!(!waiting_pays(1, young, 0), "what comes next may take long, or nothing comes");
     }
 }

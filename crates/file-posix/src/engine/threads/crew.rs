@@ -290,10 +290,11 @@ impl<W: Work> Worker<W> {
         loop {
             let is_over = begin.elapsed() >= STINT;
             let next = self.next(&answers, is_over);
-            // Nobody who has his answer waits for what comes next.
-            answers.give();
+            if !matches!(&next, Next::Row(_, _, quick) if answers.may_wait(*quick)) {
+                answers.give();
+            }
             match next {
-                Next::Row(row, calls) => {
+                Next::Row(row, calls, _) => {
                     if calls {
                         self.crew.call(&Handle::current());
                     }
@@ -339,7 +340,8 @@ impl<W: Work> Worker<W> {
         crew.waiting.store(!state.queue.is_empty(), Ordering::Release);
         state.busy = state.busy.saturating_add(1);
         self.stance = Stance::Busy;
-        Next::Row(row, state.calls(crew.terms))
+        let quick = if crew.pace.is_quick() { state.queue.len() } else { 0 };
+        Next::Row(row, state.calls(crew.terms), quick)
     }
 
     /// Makes the calls of a row.
@@ -357,14 +359,15 @@ impl<W: Work> Worker<W> {
         };
         let now = Instant::now();
         self.crew.pace.note(now.saturating_duration_since(begin), results.len());
-        answers.put(ends.into_iter().zip(results));
+        answers.put(now, ends.into_iter().zip(results));
     }
 }
 
 /// What a worker does next.
 enum Next<W: Work> {
-    /// Makes these calls, and first calls one more worker if so said.
-    Row(Row<Entry<W>>, bool),
+    /// Makes these calls, and first calls one more worker if so said. So many requests wait yet
+    /// that are expected to be quick.
+    Row(Row<Entry<W>>, bool, usize),
     /// Looks again.
     Look,
     /// Goes home, and calls another one that takes its place.
