@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("aio=io_uring says that it is forbidden", a_wish_is_refused),
         trial("aio=io_uring says that the kernel has none", an_old_kernel_is_named),
+        trial("--aio is a wish for all nodes that do not say it", a_wish_reaches_every_path),
         trial("without a wish threads do the work", threads_do_the_work),
         trial("a bench at depth 32 runs on threads", a_bench_on_threads_works),
     ];
@@ -90,6 +91,27 @@ fn an_old_kernel_is_named() {
     for part in ["aio=io_uring", "this kernel has no io_uring", "use aio=threads"] {
         assert!(message.contains(part), "{message}");
     }
+}
+
+fn a_wish_reaches_every_path() {
+    let folder = folder();
+    let zblk = |args: &[&str]| zblk(folder.path(), EPERM, args);
+    succeeded(&zblk(&["create", "zones.zbd", "--size", "16M", "--zone-size", "1M"]));
+    // A path, and a node below another one.
+    for image in ["disk.img", "zones.zbd"] {
+        for wish in [["-i", "io_uring"], ["--aio", "io_uring"]] {
+            let output = zblk(&["info", wish[0], wish[1], image]);
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{message}");
+            assert!(message.contains("forbidden here"), "{message}");
+        }
+        succeeded(&zblk(&["info", "--aio", "threads", image]));
+    }
+    // What the image says counts more.
+    let image = "driver=raw,file.driver=file,file.filename=disk.img,file.aio=threads";
+    succeeded(&zblk(&["info", "--aio", "io_uring", image]));
+    let image = "driver=raw,file.driver=file,file.filename=disk.img,file.aio=io_uring";
+    assert_eq!(zblk(&["info", "--aio", "threads", image]).status.code(), Some(1));
 }
 
 fn threads_do_the_work() {

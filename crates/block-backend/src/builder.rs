@@ -3,7 +3,7 @@
 use crate::admission::Most;
 use crate::backend::BlockBackend;
 use block_core::graph::{Graph, Inherited};
-use block_core::{ChildNeeds, ChildRole, ImageSpec, Node, Registry, Result};
+use block_core::{Aio, ChildNeeds, ChildRole, ImageSpec, Node, Registry, Result};
 use std::sync::Arc;
 
 /// The drivers that this crate brings: `file`, `host_device`, `zoned_host_device`, `raw`,
@@ -40,6 +40,14 @@ impl BackendBuilder {
     #[must_use]
     pub fn cache_direct(mut self, direct: bool) -> Self {
         self.inherited.cache_direct = direct;
+        self
+    }
+
+    /// How the calls of protocol drivers leave the async threads, where the image does not say it
+    /// (`aio=…`). The default is [`Aio::Auto`].
+    #[must_use]
+    pub fn aio(mut self, aio: Aio) -> Self {
+        self.inherited.aio = aio;
         self
     }
 

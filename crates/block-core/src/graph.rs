@@ -1,5 +1,6 @@
 //! The graph: opens trees of nodes from options, and keeps their names apart.
 
+use crate::aio::Aio;
 use crate::buffer::{BufferPool, IoVecMut};
 use crate::driver::BlockDriver;
 use crate::edge::{Child, ChildNeeds, ChildRole};
@@ -42,6 +43,8 @@ pub struct Inherited {
     pub read_only: bool,
     /// Bypass the host's page cache (`cache.direct`).
     pub cache_direct: bool,
+    /// How calls leave the async threads, for protocol drivers that are not told (`aio`).
+    pub aio: Aio,
 }
 
 /// The options that every node takes.
@@ -125,6 +128,7 @@ impl Graph {
             let inherited = Inherited {
                 read_only: common.read_only.map_or(inherited.read_only, |o| o.0),
                 cache_direct: cache.direct.map_or(inherited.cache_direct, |o| o.0),
+                aio: inherited.aio,
             };
             self.open_node(&*factory, common.node_name, rest, inherited).await
         })
@@ -244,6 +248,11 @@ impl OpenContext<'_> {
     /// Whether the host's page cache is to be bypassed.
     pub fn cache_direct(&self) -> bool {
         self.inherited.cache_direct
+    }
+
+    /// How calls leave the async threads, unless the node's own options say it.
+    pub fn aio(&self) -> Aio {
+        self.inherited.aio
     }
 
     /// The pool for the node's own buffers.

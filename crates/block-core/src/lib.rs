@@ -1,6 +1,7 @@
 //! The vocabulary and the contract of the block layer.
 #![deny(unsafe_code)]
 
+mod aio;
 pub mod buffer;
 pub mod driver;
 pub mod edge;
@@ -19,6 +20,7 @@ pub mod view;
 pub mod waitlist;
 pub mod zone;
 
+pub use aio::Aio;
 pub use buffer::{BUFFER_ALIGNMENT, BufferPool, IoBuf, IoBufMut, IoVec, IoVecMut};
 pub use driver::{BlockDriver, ZonedDriver};
 pub use edge::{Child, ChildNeeds, ChildRole};

@@ -44,7 +44,7 @@ fn engines(root: &str) -> Vec<&'static str> {
 }
 
 fn battery(subject: &str, root: &'static str, cache_direct: bool) {
-    let how = move |read_only| Inherited { read_only, cache_direct };
+    let how = move |read_only| Inherited { read_only, cache_direct, ..Inherited::default() };
     for aio in engines(root) {
         check(&format!("{subject}, {aio}"), Profile::regular(), move || async move {
             let folder = TempDir::new_in(root).unwrap();

@@ -5,7 +5,7 @@ use crate::commands::{
     create::CreateArgs, export::ExportArgs, info::InfoArgs, io::IoArgs, manage::ManageArgs,
     read::ReadArgs, report::ReportArgs, write::WriteArgs,
 };
-use block_backend::block_core::parse_size;
+use block_backend::block_core::{Aio, parse_size};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 const ABOUT: &str = "Makes, inspects, fills and measures zoned block devices";
@@ -115,6 +115,28 @@ pub(crate) struct ImageArgs {
     /// How to go through the host's page cache: buffered, or direct around it (O_DIRECT)
     #[arg(short = 't', long, value_name = "MODE", default_value = "buffered")]
     pub(crate) cache: CacheMode,
+
+    /// How to call the kernel, where IMAGE does not say it (aio=…): auto is io_uring where allowed
+    #[arg(short = 'i', long, value_name = "ENGINE", default_value = "auto")]
+    pub(crate) aio: AioMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum AioMode {
+    Auto,
+    Threads,
+    IoUring,
+}
+
+impl From<AioMode> for Aio {
+    fn from(mode: AioMode) -> Self {
+        match mode {
+            AioMode::Auto => Self::Auto,
+            AioMode::Threads => Self::Threads,
+            AioMode::IoUring => Self::IoUring,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

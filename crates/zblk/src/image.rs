@@ -18,7 +18,8 @@ impl ImageArgs {
     pub(crate) async fn open(&self, access: Access) -> Result<BlockBackend> {
         let builder = BlockBackend::builder()
             .read_only(access == Access::Read)
-            .cache_direct(self.cache == CacheMode::Direct);
+            .cache_direct(self.cache == CacheMode::Direct)
+            .aio(self.aio.into());
         Ok(builder.open(&self.image).await?)
     }
 

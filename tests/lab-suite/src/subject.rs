@@ -2,7 +2,9 @@
 
 use crate::nullb::{self, NullBlk, Spec};
 use crate::witness;
-use block_core::{Graph, Inherited, IoBuf, IoVec, IoVecMut, Node, Options, Registry, RequestFlags};
+use block_core::{
+    Aio, Graph, Inherited, IoBuf, IoVec, IoVecMut, Node, Options, Registry, RequestFlags,
+};
 use block_core::{Result, Zone, ZoneOp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,9 +133,9 @@ impl Subject {
     }
 }
 
-pub const DIRECT: Inherited = Inherited { read_only: false, cache_direct: true };
-pub const READ_ONLY: Inherited = Inherited { read_only: true, cache_direct: true };
-pub const BUFFERED: Inherited = Inherited { read_only: false, cache_direct: false };
+pub const DIRECT: Inherited = Inherited { read_only: false, cache_direct: true, aio: Aio::Auto };
+pub const READ_ONLY: Inherited = Inherited { read_only: true, cache_direct: true, aio: Aio::Auto };
+pub const BUFFERED: Inherited = Inherited { read_only: false, cache_direct: false, aio: Aio::Auto };
 
 pub fn graph() -> Graph {
     Graph::new(

@@ -6,7 +6,9 @@ use super::open::{self, How};
 use crate::engine::{Engine, blocking};
 use crate::error::invalid;
 use async_trait::async_trait;
-use block_core::{BlockDriver, ContentClaim, DriverFactory, OnOff, OpenContext, PathClaim, Result};
+use block_core::{
+    Aio, BlockDriver, ContentClaim, DriverFactory, OnOff, OpenContext, PathClaim, Result,
+};
 use std::path::{Path, PathBuf};
 
 /// The `file` driver: regular files as nodes.
@@ -76,40 +78,28 @@ struct FileFactory;
 struct FileOptions {
     filename: PathBuf,
     #[serde(default)]
-    aio: Aio,
+    aio: Option<Aio>,
     #[serde(default)]
     locking: Option<OnOff>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Aio {
-    #[default]
-    Auto,
-    Threads,
-    IoUring,
-}
-
-impl Aio {
-    /// The engine for one open file. Makes system calls that do not wait.
-    pub(crate) fn engine(self) -> Result<Engine> {
-        match self {
-            Self::Threads => Ok(Engine::threads()),
-            Self::Auto => Ok(Engine::uring().unwrap_or_default()),
-            Self::IoUring => Engine::uring().map_err(|error| {
-                let why = match error.raw_os_error() {
-                    Some(nix::libc::ENOSYS) => "this kernel has no io_uring that is new enough",
-                    Some(nix::libc::EPERM | nix::libc::EACCES) => {
-                        "io_uring is forbidden here, by kernel.io_uring_disabled or a container"
-                    }
-                    _ => "io_uring cannot be set up",
-                };
-                invalid(format!(
-                    "aio=io_uring: {why} ({error}); use aio=threads, or aio=auto for the best \
-                     there is"
-                ))
-            }),
-        }
+/// The engine for one open file. Makes system calls that do not wait.
+pub(crate) fn engine(aio: Aio) -> Result<Engine> {
+    match aio {
+        Aio::Threads => Ok(Engine::threads()),
+        Aio::Auto => Ok(Engine::uring().unwrap_or_default()),
+        Aio::IoUring => Engine::uring().map_err(|error| {
+            let why = match error.raw_os_error() {
+                Some(nix::libc::ENOSYS) => "this kernel has no io_uring that is new enough",
+                Some(nix::libc::EPERM | nix::libc::EACCES) => {
+                    "io_uring is forbidden here, by kernel.io_uring_disabled or a container"
+                }
+                _ => "io_uring cannot be set up",
+            };
+            invalid(format!(
+                "aio=io_uring: {why} ({error}); use aio=threads, or aio=auto for the best there is"
+            ))
+        }),
     }
 }
 
@@ -133,7 +123,7 @@ impl DriverFactory for FileFactory {
 
     async fn open(&self, context: &mut OpenContext<'_>) -> Result<Box<dyn BlockDriver>> {
         let options: FileOptions = context.options()?;
-        let engine = options.aio.engine()?;
+        let engine = engine(options.aio.unwrap_or(context.aio()))?;
         if options.filename.as_os_str().is_empty() {
             return Err(invalid("option 'filename' is empty".to_owned()));
         }

@@ -5,9 +5,11 @@ use super::regular::HostDevice;
 use super::zones;
 use crate::engine::{Engine, blocking};
 use crate::error::invalid;
-use crate::file::factory::Aio;
+use crate::file::factory::engine;
 use async_trait::async_trait;
-use block_core::{BlockDriver, ContentClaim, DriverFactory, OnOff, OpenContext, PathClaim, Result};
+use block_core::{
+    Aio, BlockDriver, ContentClaim, DriverFactory, OnOff, OpenContext, PathClaim, Result,
+};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +88,7 @@ struct Factory {
 struct DeviceOptions {
     filename: PathBuf,
     #[serde(default)]
-    aio: Aio,
+    aio: Option<Aio>,
     #[serde(default)]
     locking: Option<OnOff>,
     #[serde(default)]
@@ -146,7 +148,7 @@ impl DriverFactory for Factory {
 
     async fn open(&self, context: &mut OpenContext<'_>) -> Result<Box<dyn BlockDriver>> {
         let options: DeviceOptions = context.options()?;
-        let engine = options.aio.engine()?;
+        let engine = engine(options.aio.unwrap_or(context.aio()))?;
         if options.filename.as_os_str().is_empty() {
             return Err(invalid("option 'filename' is empty".to_owned()));
         }

@@ -1,7 +1,7 @@
 //! What the tests share: places to put files, and nodes opened the way users open them.
 #![allow(dead_code)] // Each test program uses its part.
 
-use block_core::{Error, Graph, Inherited, Node, Options, Registry, Result};
+use block_core::{Aio, Error, Graph, Inherited, Node, Options, Registry, Result};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,9 +43,9 @@ pub fn options(path: &Path) -> Options {
     Options::driver("file").set("filename", path.to_str().unwrap())
 }
 
-pub const PLAIN: Inherited = Inherited { read_only: false, cache_direct: false };
-pub const DIRECT: Inherited = Inherited { read_only: false, cache_direct: true };
-pub const READ_ONLY: Inherited = Inherited { read_only: true, cache_direct: false };
+pub const PLAIN: Inherited = Inherited { read_only: false, cache_direct: false, aio: Aio::Auto };
+pub const DIRECT: Inherited = Inherited { read_only: false, cache_direct: true, aio: Aio::Auto };
+pub const READ_ONLY: Inherited = Inherited { read_only: true, cache_direct: false, aio: Aio::Auto };
 
 pub async fn open_options(options: Options, how: Inherited) -> Result<Arc<Node>> {
     let graph = Graph::new(Registry::new().with(file_posix::file()));

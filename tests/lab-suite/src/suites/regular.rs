@@ -16,7 +16,7 @@ async fn battery(suite: &mut Suite<'_>, cache_direct: bool) {
     profile.patience = Duration::from_secs(240);
     let report = block_conformance::run(profile, move || async move {
         let subject = Subject::null_blk(&Spec::REGULAR);
-        let how = move |read_only| Inherited { read_only, cache_direct };
+        let how = move |read_only| Inherited { read_only, cache_direct, ..Inherited::default() };
         let options = options(&subject.path);
         let node = open_soon(options.clone(), how(false)).await.unwrap();
         let reopen = move |mode| {
