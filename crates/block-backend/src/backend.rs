@@ -232,6 +232,19 @@ impl BlockBackend {
         self.0.root.resize(length).await
     }
 
+    /// Looks again at the length, which others may have changed below, and takes a larger one: then
+    /// requests may go so far. Those under way go on. Returns the length in bytes.
+    ///
+    /// # Errors
+    /// `Shrunk` if there is less than there was, and then the length stays; `Unsupported` (zoned nodes
+    /// have a fixed size), `Io`, `Closed`.
+    pub async fn refresh(&self) -> Result<u64> {
+        let op = "look at the length";
+        let _pass = self.explain(self.0.gate.enter().await, op, None)?;
+        self.0.root.refresh().await?;
+        Ok(self.length())
+    }
+
     /// Holds back new requests, then waits for those under way, dropped ones included. Requests
     /// go on when the guard is dropped. Dropping the future lets them go on at once.
     ///

@@ -78,8 +78,18 @@ pub trait BlockDriver: Debug + Send + Sync {
     /// is a write: it starts at the write pointer and moves it.
     async fn write_zeroes(&self, offset: u64, len: u64, flags: RequestFlags) -> Result<()>;
 
-    /// Changes the node's length. New space reads as zeroes.
+    /// Changes the node's length, and that of the storage below. New space reads as zeroes.
     async fn resize(&self, length: u64) -> Result<()>;
+
+    /// Looks again at the storage below, whose length others may have changed, and takes a larger one
+    /// for the node's. Requests go on meanwhile. What [`length`](BlockDriver::length) then tells is
+    /// there: a node that stands on another one has that look first.
+    ///
+    /// [`Shrunk`](crate::ErrorKind::Shrunk) if there is less than there was: the node keeps its
+    /// length, because its users would not learn what they lost. Unsupported where the length is part
+    /// of what was read at the opening, as zones are. If the future is dropped, the length is the old
+    /// one or the new one.
+    async fn refresh(&self) -> Result<()>;
 
     /// Waits until no operation that started before this call still runs, those included whose
     /// futures were dropped. Children are not waited for: the graph settles them one by one.

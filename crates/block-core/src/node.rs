@@ -127,6 +127,11 @@ impl Node {
         result.map_err(|e| self.explain(e, "resize", Some((0, length))))
     }
 
+    /// See [`BlockDriver::refresh`].
+    pub async fn refresh(&self) -> Result<()> {
+        self.driver.refresh().await.map_err(|e| self.explain(e, "look at the length", None))
+    }
+
     /// See [`ZonedDriver::report_zones`]. [`NotZoned`](ErrorKind::NotZoned) without zones.
     pub fn report_zones(&self, offset: u64, max: usize) -> Request<'_, Vec<Zone>> {
         let call = Box::pin(async move { self.zoned()?.report_zones(offset, max).await });

@@ -95,6 +95,11 @@ impl BlockDriver for FaultInject {
         self.done(Request::Resize { length }).await
     }
 
+    async fn refresh(&self) -> Result<()> {
+        // It changes nothing that a rule could spoil.
+        self.shared.child.refresh().await
+    }
+
     async fn settle(&self) -> Result<()> {
         self.shared.in_flight.settle().await;
         Ok(())

@@ -7,11 +7,14 @@ use crate::ahead::Ahead;
 use crate::alignment::Alignment;
 use crate::durability::Durability;
 use crate::sys;
-use block_core::BufferPool;
+use block_core::{BufferPool, ErrorKind, Result};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Finds out the size of what is open, in bytes.
+pub(crate) type AskSize = fn(BorrowedFd<'_>) -> io::Result<u64>;
 
 /// Remembers, once it was refused, that this file cannot do something.
 #[derive(Debug, Default)]
@@ -42,8 +45,10 @@ pub(crate) struct OpenFile {
     pub no_punch_hole: Missing,
     pub no_zero_range: Missing,
     pub ahead: Ahead,
-    /// The file's size in bytes, as far as this node changed it.
+    /// The file's size in bytes, as far as this node knows it.
     size: Arc<AtomicU64>,
+    /// Held while the size is looked at or set, so that what is noted of it is the last of them.
+    sizing: Mutex<()>,
     /// It is a device: it ends where it ends.
     fixed_size: bool,
     /// Whether one call may do what neighbouring requests ask for. Not on devices with zones, where a
@@ -73,12 +78,13 @@ impl OpenFile {
             no_zero_range: Missing::default(),
             ahead: Ahead::default(),
             size: Arc::new(AtomicU64::new(size)),
+            sizing: Mutex::default(),
             fixed_size: false,
             joins: true,
         }
     }
 
-    /// As [`new`](Self::new), for a device, whose size nobody changes.
+    /// As [`new`](Self::new), for a device, whose size is its own.
     pub(crate) fn of_device(
         fd: OwnedFd,
         locked: bool,
@@ -132,11 +138,30 @@ impl OpenFile {
         self.durability.changed();
     }
 
-    /// Takes note of a new size.
-    pub(crate) fn resized(&self, size: u64) {
+    /// Sets the size. Blocks.
+    pub(crate) fn resize(&self, size: u64) -> io::Result<()> {
+        let _alone = self.sizing.lock().unwrap_or_else(PoisonError::into_inner);
+        sys::ftruncate(self.fd(), size)?;
         self.size.store(size, Ordering::Release);
         self.ahead.forget(size..u64::MAX);
         self.durability.changed();
+        Ok(())
+    }
+
+    /// Takes note of the size that others gave it, which `ask` finds out. Blocks.
+    ///
+    /// # Errors
+    /// [`Shrunk`](ErrorKind::Shrunk) if it is smaller than what is known, which then stays.
+    pub(crate) fn look_again(&self, ask: AskSize) -> Result<()> {
+        let _alone = self.sizing.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: a write meanwhile may make it larger than what was known before.
+        let length = self.size.load(Ordering::Acquire);
+        let found = ask(self.fd())?;
+        if found < length {
+            return Err(ErrorKind::Shrunk { length, found }.into());
+        }
+        self.size.fetch_max(found, Ordering::AcqRel);
+        Ok(())
     }
 }
 

@@ -151,6 +151,59 @@ async fn resize_grows_with_zeroes_and_cuts() {
     }
 }
 
+/// As another program would, which knows nothing of locks.
+fn truncate(path: &Path, length: u64) {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+}
+
+#[tokio::test]
+async fn what_others_added_to_a_file_is_there_after_a_look_and_not_before() {
+    for folder in folders() {
+        for how in [PLAIN, DIRECT, READ_ONLY] {
+            let path = file_with(&folder, &[1; 8192]);
+            let node = match how.cache_direct {
+                false => open(&path, how).await.unwrap(),
+                true => match open_direct(&path).await {
+                    Some(node) => node,
+                    None => continue,
+                },
+            };
+            node.refresh().await.unwrap();
+            assert_eq!(node.length(), 8192, "nothing has changed");
+            truncate(&path, 16384);
+            assert_eq!(node.length(), 8192, "nobody has looked");
+            node.refresh().await.unwrap();
+            assert_eq!(node.length(), 16384);
+            assert_eq!(read(&node, 0, 16384).await, [[1; 8192], [0; 8192]].concat());
+            if !how.read_only {
+                let data = IoBuf::copy_of(&[2; 4096]).into();
+                node.write(12288, data, RequestFlags::FUA).await.unwrap();
+                assert_eq!(std::fs::read(&path).unwrap()[12288..], [2; 4096]);
+            }
+            node.close().await.unwrap();
+            assert_eq!(told(node.refresh().await).0, "closed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_others_cut_keeps_its_length_and_says_so() {
+    let folder = folder();
+    let path = file_with(&folder, &[1; 8192]);
+    let node = open(&path, PLAIN).await.unwrap();
+    truncate(&path, 8191);
+    let (kind, message) = told(node.refresh().await);
+    assert_eq!(kind, "shrunk");
+    assert!(message.contains("from 0x2000 to 0x1fff bytes"), "{message}");
+    assert_eq!(node.length(), 8192);
+    truncate(&path, 8192);
+    node.refresh().await.unwrap();
+    // What the node itself cut is no loss.
+    node.resize(4096).await.unwrap();
+    node.refresh().await.unwrap();
+    assert_eq!(node.length(), 4096);
+}
+
 #[tokio::test]
 async fn a_read_only_node_changes_nothing() {
     let folder = folder();

@@ -126,6 +126,11 @@ impl BlockDriver for Null {
         Ok(())
     }
 
+    async fn refresh(&self) -> Result<()> {
+        // There is nothing below that others could change.
+        Ok(())
+    }
+
     async fn settle(&self) -> Result<()> {
         if let Some(delay) = &self.delay {
             delay.settle().await;

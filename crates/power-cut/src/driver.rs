@@ -95,6 +95,11 @@ impl BlockDriver for PowerCutDisk {
         Ok(())
     }
 
+    async fn refresh(&self) -> Result<()> {
+        // Nobody but its users changes what is in memory.
+        Ok(())
+    }
+
     async fn settle(&self) -> Result<()> {
         self.settle_all().await;
         Ok(())

@@ -109,6 +109,11 @@ impl BlockDriver for Raw {
         self.child.resize(length).await
     }
 
+    async fn refresh(&self) -> Result<()> {
+        // A window with a size keeps it; one without goes on to the end of the child.
+        self.child.refresh().await
+    }
+
     async fn settle(&self) -> Result<()> {
         // Nothing runs here that is not in the child, which the graph settles next.
         Ok(())

@@ -178,6 +178,15 @@ impl BlockDriver for ZonedFile {
         .into())
     }
 
+    async fn refresh(&self) -> Result<()> {
+        Err(ErrorKind::Unsupported(
+            "a zoned device keeps its size, whatever becomes of its file: to have a larger one, make \
+             an image with `zblk create` and copy the zones"
+                .to_owned(),
+        )
+        .into())
+    }
+
     async fn settle(&self) -> Result<()> {
         self.queues.settle().await;
         self.device.in_flight.settle().await;

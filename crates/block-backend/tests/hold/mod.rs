@@ -123,6 +123,9 @@ impl BlockDriver for Held {
     async fn resize(&self, length: u64) -> Result<()> {
         self.child.resize(length).await
     }
+    async fn refresh(&self) -> Result<()> {
+        self.child.refresh().await
+    }
     async fn settle(&self) -> Result<()> {
         self.hold.running.settle().await;
         Ok(())

@@ -11,6 +11,7 @@ cases!("resize":
     grown_space_is_usable,
     the_same_length_changes_nothing,
     a_fixed_length_stays,
+    a_look_at_what_nobody_changed_changes_nothing,
 );
 
 fn resizes(cx: &Cx) -> Outcome<(u64, u64)> {
@@ -81,4 +82,23 @@ async fn a_fixed_length_stays(cx: Cx) -> Outcome {
         ensure_eq!(cx.node.length(), length, "length after a refused resize");
     }
     Ok(())
+}
+
+async fn a_look_at_what_nobody_changed_changes_nothing(cx: Cx) -> Outcome {
+    if cx.node.limits().zoned.is_some() {
+        let length = cx.node.length();
+        cx.refused(cx.node.refresh().await, &["unsupported"], "a look at zones' length")?;
+        ensure_eq!(cx.node.length(), length, "length after a refused look");
+        return Ok(());
+    }
+    let (unit, usable) = (cx.unit(), cx.usable_length());
+    let data = pattern(1, 4 * unit);
+    cx.write(usable - 4 * unit, &data).await?;
+    if cx.profile.resizes {
+        cx.node.resize(usable * 2).await?;
+    }
+    let length = cx.node.length();
+    cx.node.refresh().await?;
+    ensure_eq!(cx.node.length(), length, "length after a look");
+    cx.expect(usable - 4 * unit, &data, "data before the look").await
 }

@@ -183,6 +183,11 @@ impl BlockDriver for MemoryDriver {
         .await
     }
 
+    async fn refresh(&self) -> Result<()> {
+        // Nobody but its users changes what is in memory.
+        Ok(())
+    }
+
     async fn settle(&self) -> Result<()> {
         self.in_flight.settle().await;
         Ok(())

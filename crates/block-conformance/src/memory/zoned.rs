@@ -241,6 +241,10 @@ impl BlockDriver for MemoryZoned {
         Err(ErrorKind::Unsupported("a zoned device has a fixed length".to_owned()).into())
     }
 
+    async fn refresh(&self) -> Result<()> {
+        Err(ErrorKind::Unsupported("a zoned device has a fixed length".to_owned()).into())
+    }
+
     async fn settle(&self) -> Result<()> {
         // Everything is done on the first poll of its future; what a dropped one leaves undone is
         // its answer.

@@ -70,6 +70,7 @@ async fn broken_regular_drivers_are_found_out() {
         (Flaw::ZeroesNothing, "zeroes::every_set_of_flags"),
         (Flaw::DiscardsThoughItSaysNo, "zeroes::discard_as_the_limits_say"),
         (Flaw::GrowsWithGarbage, "resize::growth_reads_as_zeroes"),
+        (Flaw::CutsWhereItLooks, "resize::a_look_at_what_nobody_changed_changes_nothing"),
         (Flaw::SettlesAtOnce, "cancel_data::writes_are_over_after_settle"),
         (Flaw::StaysLockedAfterADrop, "cancel_data::writes"),
         (Flaw::ChangesItsLimits, "facts::limits_never_change"),

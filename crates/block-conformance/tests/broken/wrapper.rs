@@ -22,6 +22,7 @@ pub enum Flaw {
     ZeroesNothing,
     DiscardsThoughItSaysNo,
     GrowsWithGarbage,
+    CutsWhereItLooks,
     SettlesAtOnce,
     StaysLockedAfterADrop,
     ChangesItsLimits,
@@ -212,6 +213,13 @@ impl BlockDriver for Broken {
             self.inner.write(old, garbage, RequestFlags::empty()).await?;
         }
         Ok(())
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        if self.is(Flaw::CutsWhereItLooks) {
+            self.inner.resize(self.length() / 2).await?;
+        }
+        self.inner.refresh().await
     }
 
     async fn settle(&self) -> Result<()> {

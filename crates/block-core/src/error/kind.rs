@@ -125,6 +125,14 @@ pub enum ErrorKind {
         /// The limit.
         limit: u64,
     },
+    /// The storage of a node that is in use has become shorter than the node.
+    #[error("the storage shrank from {length:#x} to {found:#x} bytes")]
+    Shrunk {
+        /// The node's length, which it keeps.
+        length: u64,
+        /// How much there is.
+        found: u64,
+    },
     /// The image, device or node is in use by somebody who does not share it.
     #[error("{0}")]
     Busy(String),
@@ -169,6 +177,7 @@ impl ErrorKind {
             Self::ZoneOffline { .. } => "zone-offline",
             Self::AppendTooLarge { .. } => "append-too-large",
             Self::RequestTooLarge { .. } => "request-too-large",
+            Self::Shrunk { .. } => "shrunk",
             Self::Busy(_) => "busy",
             Self::InvalidImage(_) => "invalid-image",
             Self::InvalidOption(_) => "invalid-option",
@@ -194,6 +203,7 @@ impl ErrorKind {
             Self::ConventionalZone { .. }
             | Self::WritePointerMismatch { .. }
             | Self::ZoneOffline { .. }
+            | Self::Shrunk { .. }
             | Self::InvalidDevice(_) => errno::EIO,
             Self::ZoneFull { .. } | Self::NoSpace(_) => errno::ENOSPC,
             Self::TooManyOpen { .. } => errno::ETOOMANYREFS,
@@ -222,6 +232,7 @@ impl ErrorKind {
             Self::ZoneOffline { .. } => "its data is gone; use another zone",
             Self::AppendTooLarge { .. } => "split the append",
             Self::RequestTooLarge { .. } => "split the request",
+            Self::Shrunk { .. } => "make it as long again; what was cut off reads as zeroes then",
             Self::Busy(_) => "close the other user first; readers may share, a writer is alone",
             Self::Closed => "open it again",
             Self::NoSpace(_) => "free space below, then try again",

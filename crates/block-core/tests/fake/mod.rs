@@ -76,6 +76,9 @@ impl BlockDriver for Fake {
     async fn resize(&self, _: u64) -> Result<()> {
         Ok(())
     }
+    async fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
     async fn settle(&self) -> Result<()> {
         self.say("settle")
     }

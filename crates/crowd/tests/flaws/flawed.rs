@@ -109,6 +109,10 @@ impl BlockDriver for Flawed {
         self.inner.resize(length).await
     }
 
+    async fn refresh(&self) -> Result<()> {
+        self.inner.refresh().await
+    }
+
     async fn settle(&self) -> Result<()> {
         self.inner.settle().await
     }

@@ -2,7 +2,7 @@
 
 use super::zeroes;
 use crate::engine::{AllocateJob, Durable, Engine, ReadJob, SyncJob, WriteJob, blocking};
-use crate::open_file::OpenFile;
+use crate::open_file::{AskSize, OpenFile};
 use crate::sys::{self, Allocate};
 use async_trait::async_trait;
 use block_core::{
@@ -57,6 +57,24 @@ impl FileDriver {
     pub(crate) fn open_file(&self) -> Result<Arc<OpenFile>> {
         let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
         file.clone().ok_or_else(|| ErrorKind::Closed.into())
+    }
+
+    /// The size in bytes, as far as this node knows it.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Takes note of the size that others gave what is open.
+    pub(crate) async fn look_again(&self, ask: AskSize) -> Result<()> {
+        let guard = self.in_flight.start();
+        let file = self.open_file()?;
+        let looked = blocking(move || {
+            let result = file.look_again(ask);
+            drop(file);
+            drop(guard);
+            result
+        });
+        looked.await?
     }
 
     fn start(&self) -> Result<Running<'_>> {
@@ -122,7 +140,7 @@ impl FileDriver {
 impl Running<'_> {
     /// The file's size in bytes, as far as this node knows it.
     pub(super) fn size(&self) -> u64 {
-        self.driver.size.load(Ordering::Acquire)
+        self.driver.size()
     }
 
     fn guard(&self) -> InFlightGuard {
@@ -170,7 +188,7 @@ impl BlockDriver for FileDriver {
     }
 
     fn length(&self) -> u64 {
-        let size = self.size.load(Ordering::Acquire);
+        let size = self.size();
         let unit = u64::from(self.limits.request_alignment);
         size.checked_next_multiple_of(unit).unwrap_or(size)
     }
@@ -252,15 +270,16 @@ impl BlockDriver for FileDriver {
         let guard = self.in_flight.start();
         let file = self.open_file()?;
         let resized = blocking(move || {
-            let result = sys::ftruncate(file.fd(), length);
-            if result.is_ok() {
-                file.resized(length);
-            }
+            let result = file.resize(length);
             drop(file);
             drop(guard);
             result
         });
         resized.await?.map_err(Error::from)
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        self.look_again(|fd| sys::stat(fd).map(|found| found.size)).await
     }
 
     async fn settle(&self) -> Result<()> {

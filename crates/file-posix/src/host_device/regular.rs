@@ -17,7 +17,6 @@ pub(super) struct HostDevice {
     name: &'static str,
     io: FileDriver,
     limits: Limits,
-    size: u64,
     /// Calls that do not go through `io`.
     calls: InFlight,
 }
@@ -27,7 +26,6 @@ impl HostDevice {
         Self {
             name,
             limits: opened.limits(),
-            size: opened.size,
             io: FileDriver::new(opened.file, engine, opened.how.read_only),
             calls: InFlight::default(),
         }
@@ -46,7 +44,7 @@ impl BlockDriver for HostDevice {
     }
 
     fn length(&self) -> u64 {
-        self.size
+        self.io.size()
     }
 
     fn children(&self) -> Vec<&Child> {
@@ -101,6 +99,10 @@ impl BlockDriver for HostDevice {
 
     async fn resize(&self, _: u64) -> Result<()> {
         Err(no_resize())
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        self.io.look_again(|fd| sys::block_device_size(fd)).await
     }
 
     async fn settle(&self) -> Result<()> {

@@ -295,6 +295,15 @@ impl BlockDriver for ZonedDevice {
         Err(no_resize())
     }
 
+    async fn refresh(&self) -> Result<()> {
+        Err(ErrorKind::Unsupported(
+            "a zoned device keeps its size, and its zones, for as long as it is open: open it again \
+             to see another"
+                .to_owned(),
+        )
+        .into())
+    }
+
     async fn settle(&self) -> Result<()> {
         self.queues.settle().await;
         self.device.tasks.settle().await;
