@@ -6,12 +6,10 @@ use block_backend::BlockBackend;
 use block_core::{ErrorKind, Result, ZoneType, ZonedLimits, ZonedModel};
 use std::ops::Range;
 
-/// The facts of an exported device, which never change while it is exported. All sizes are in
-/// bytes.
+/// The facts of an exported device, which never change while it is exported; its length, which may
+/// grow, is that of the [`Export`](crate::Export::length). All sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Characteristics {
-    /// Length of the device: the image's, without a last piece that is no whole block.
-    pub length: u64,
     /// Logical block size, a power of two, at least 512. Requests must be multiples of it.
     pub block_size: u32,
     /// The unit that the storage writes in one piece, a power of two, at least `block_size`.
@@ -100,11 +98,12 @@ impl ZonedCharacteristics {
 }
 
 impl Characteristics {
-    /// Reads them from an open backend; of a zoned one, reports all zones once.
+    /// Reads them from an open backend, and the device's length: the image's, without a last piece that
+    /// is no whole block. Of a zoned one, reports all zones once.
     ///
     /// # Errors
     /// `Unsupported` if no door can show such a device; whatever a zone report can meet.
-    pub(crate) async fn of(backend: &BlockBackend, identity: &Identity) -> Result<Self> {
+    pub(crate) async fn of(backend: &BlockBackend, identity: &Identity) -> Result<(Self, u64)> {
         let limits = *backend.limits();
         let block_size = limits.block_size.max(limits.request_alignment);
         let length = whole_blocks(backend.length(), block_size.into());
@@ -122,8 +121,7 @@ impl Characteristics {
         let host_managed = zoned.as_ref().is_some_and(|z| z.model == ZonedModel::HostManaged);
         let changes = !read_only && !host_managed;
         let max_bytes = whole_blocks(MAX_RANGE, block_size.into());
-        Ok(Self {
-            length,
+        let facts = Self {
             block_size,
             physical_block_size: block_size.max(granularity),
             read_only,
@@ -132,7 +130,8 @@ impl Characteristics {
                 .then_some(Discard { max_bytes, granularity: block_size }),
             write_zeroes: changes.then_some(WriteZeroes { max_bytes, may_unmap: limits.discard }),
             zoned,
-        })
+        };
+        Ok((facts, length))
     }
 
     /// The largest request that a door should let through, in bytes: a multiple of the block size,
@@ -219,7 +218,7 @@ async fn survey(backend: &BlockBackend, limits: &ZonedLimits) -> Result<ZonedCha
 }
 
 /// `bytes` without what is over a multiple of `block`.
-fn whole_blocks(bytes: u64, block: u64) -> u64 {
+pub(crate) fn whole_blocks(bytes: u64, block: u64) -> u64 {
     bytes.saturating_sub(bytes.checked_rem(block).unwrap_or(0))
 }
 
@@ -263,7 +262,6 @@ mod tests {
     #[test]
     fn a_request_limit_is_whole_blocks_and_at_least_one() {
         let mut facts = Characteristics {
-            length: 0x8000,
             block_size: 4096,
             physical_block_size: 4096,
             read_only: false,
@@ -283,7 +281,6 @@ mod tests {
     #[test]
     fn a_block_is_no_smaller_than_what_can_be_written_to_a_zone() {
         let mut facts = Characteristics {
-            length: 0x8000,
             block_size: 512,
             physical_block_size: 4096,
             read_only: false,
@@ -302,7 +299,6 @@ mod tests {
     #[test]
     fn what_linux_cannot_use_is_told_before_it_is_tried() {
         let mut facts = Characteristics {
-            length: 0x8000,
             block_size: 4096,
             physical_block_size: 4096,
             read_only: false,

@@ -4,6 +4,7 @@ use crate::characteristics::Characteristics;
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::request::{Kind, Reply, Request};
+use crate::resize::Length;
 use block_backend::BlockBackend;
 use block_core::{Error, ErrorKind, RequestFlags, Result, ZoneCondition, ZoneId, ZoneOp};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ struct Inner {
     backend: BlockBackend,
     identity: Identity,
     characteristics: Characteristics,
+    length: Length,
     counters: Counters,
 }
 
@@ -31,9 +33,9 @@ impl Export {
     /// # Errors
     /// `Unsupported` if the image is shorter than one block; whatever a zone report can meet.
     pub async fn new(backend: BlockBackend, identity: Identity) -> Result<Self> {
-        let characteristics = Characteristics::of(&backend, &identity).await?;
-        let counters = Counters::default();
-        Ok(Self(Arc::new(Inner { backend, identity, characteristics, counters })))
+        let (characteristics, length) = Characteristics::of(&backend, &identity).await?;
+        let (length, counters) = (Length::new(length), Counters::default());
+        Ok(Self(Arc::new(Inner { backend, identity, characteristics, length, counters })))
     }
 
     /// What the user chose about the device.
@@ -44,6 +46,10 @@ impl Export {
     /// What the device says of itself.
     pub fn characteristics(&self) -> &Characteristics {
         &self.0.characteristics
+    }
+
+    pub(crate) fn growth(&self) -> &Length {
+        &self.0.length
     }
 
     /// What was counted so far.
@@ -118,11 +124,12 @@ impl Export {
     async fn manage(&self, op: ZoneOp, offset: u64) -> Result<()> {
         let facts = &self.0.characteristics;
         let zone_size = facts.zoned.as_ref().map_or(0, |zoned| zoned.zone_size);
-        let len = match facts.length.checked_sub(offset) {
+        let length = self.length();
+        let len = match length.checked_sub(offset) {
             Some(rest) if rest > 0 => rest.min(zone_size),
             _ => zone_size,
         };
-        if len == facts.length {
+        if len == length {
             self.check_only_zone(op).await?;
         }
         self.0.backend.manage_zones(op, offset, len).await
@@ -146,7 +153,7 @@ impl Export {
 
     /// The device ends with its last whole block, the image perhaps a few bytes later.
     fn check_end(&self, kind: Kind, offset: u64, len: u64) -> Result<()> {
-        let length = self.0.characteristics.length;
+        let length = self.length();
         match offset.checked_add(len) {
             Some(end) if end <= length => Ok(()),
             _ => Err(self.refuse(ErrorKind::OutOfRange { length }, kind, Some((offset, len)))),

@@ -146,7 +146,7 @@ async fn a_device_says_of_itself_what_the_graph_knows() {
     };
     let disk = disk(geometry, false).await;
     let facts = disk.export.characteristics();
-    assert_eq!((facts.length, facts.block_size), (7 * ZONE + ZONE / 2, 4096));
+    assert_eq!((disk.export.length(), facts.block_size), (7 * ZONE + ZONE / 2, 4096));
     assert!(facts.discard.is_none() && facts.write_zeroes.is_none(), "host-managed");
     let zoned = facts.zoned.as_ref().unwrap();
     assert_eq!(zoned.model, ZonedModel::HostManaged);
@@ -166,7 +166,7 @@ async fn a_regular_image_ends_with_its_last_whole_block() {
     let backend = BlockBackend::open(path.to_str().unwrap()).await.unwrap();
     let export = Export::new(backend, Identity::default()).await.unwrap();
     let facts = export.characteristics();
-    assert_eq!((facts.length, facts.zoned.as_ref()), (3 * 512, None));
+    assert_eq!((export.length(), facts.zoned.as_ref()), (3 * 512, None));
     assert!(facts.discard.is_some() && facts.write_zeroes.is_some());
     let past = write(3 * 512, 1, 50);
     assert_eq!(export.serve(past).await.unwrap_err().kind().name(), "out-of-range");

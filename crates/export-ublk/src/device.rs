@@ -1,6 +1,7 @@
 //! The handle of a running device.
 
 use crate::control::{self, Event};
+use crate::resize;
 use crate::settings::Settings;
 use block_core::{ErrorKind, Result};
 use block_export::Export;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// A graph that this machine's kernel has as a block device.
 ///
@@ -18,6 +20,7 @@ pub struct Device {
     path: PathBuf,
     recovered: bool,
     events: mpsc::Sender<Event>,
+    listening: JoinHandle<()>,
     end: oneshot::Receiver<Result<()>>,
     ended: Option<Result<()>>,
 }
@@ -41,6 +44,8 @@ impl Device {
     /// kernel says. No device is left then, except one that waits to be recovered.
     pub async fn start(export: Export, settings: Settings) -> Result<Self> {
         settings.check()?;
+        // From here on no new length is missed.
+        let ear = export.announcements();
         let (events, inbox) = mpsc::channel();
         let (tell_start, start) = oneshot::channel();
         let (tell_end, end) = oneshot::channel();
@@ -53,6 +58,7 @@ impl Device {
         thread.map_err(|e| crate::error::failed("starting a thread", &e))?;
         match start.await {
             Ok(Started { id, recovered }) => Ok(Self {
+                listening: tokio::spawn(resize::pass_on(ear, events.clone())),
                 id,
                 path: PathBuf::from(format!("/dev/ublkb{id}")),
                 recovered,
@@ -130,6 +136,7 @@ pub async fn remove(id: u32) -> Result<()> {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        self.listening.abort();
         let _ = self.events.send(Event::Stop);
     }
 }

@@ -14,6 +14,7 @@
 //! - `park`: how such a thread sleeps: in one call that hands results to the kernel, waits for
 //!   requests, and wakes for whatever else the runtime waits for;
 //! - `request`: from the kernel's descriptor to a request and from its outcome to the result;
+//! - `resize`: what the kernel is told of a device that has become larger;
 //! - `doubt`: which writes an earlier server may have made already;
 //! - `sys`: the few calls that need `unsafe`.
 #![deny(unsafe_code)]
@@ -28,6 +29,7 @@ mod params;
 mod park;
 mod queue;
 mod request;
+mod resize;
 mod settings;
 mod sys;
 

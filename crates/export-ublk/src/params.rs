@@ -20,11 +20,16 @@ pub(crate) fn max_request(device: &Characteristics) -> u32 {
     bytes.saturating_sub(bytes % PAGE).max(PAGE)
 }
 
-/// The parameters of this device; with `write_through`, one without a cache to flush.
+/// The parameters of this device of `length` bytes; with `write_through`, one without a cache to
+/// flush.
 ///
 /// # Errors
 /// `Unsupported` if ublk or Linux cannot show such a device.
-pub(crate) fn params(device: &Characteristics, write_through: bool) -> Result<ublk_params> {
+pub(crate) fn params(
+    device: &Characteristics,
+    length: u64,
+    write_through: bool,
+) -> Result<ublk_params> {
     device.check_for_linux()?;
     let max_request = max_request(device);
     // Linux takes no write granularity from ublk, so that a block is one.
@@ -44,7 +49,7 @@ pub(crate) fn params(device: &Characteristics, write_through: bool) -> Result<ub
             io_min_shift: shift(physical)?,
             io_opt_shift: shift(physical)?,
             max_sectors: sectors(max_request.into()),
-            dev_sectors: device.length / SECTOR,
+            dev_sectors: length / SECTOR,
             ..Default::default()
         },
         ..Default::default()
@@ -62,7 +67,7 @@ pub(crate) fn params(device: &Characteristics, write_through: bool) -> Result<ub
         };
     }
     if let Some(zoned) = &device.zoned {
-        check_last_zone(device, zoned)?;
+        check_last_zone(length, zoned)?;
         params.types |= UBLK_PARAM_TYPE_ZONED;
         params.basic.chunk_sectors = sectors(zoned.zone_size);
         let most = |limit: u32| limit.min(u32::try_from(zoned.nr_zones).unwrap_or(u32::MAX));
@@ -77,15 +82,15 @@ pub(crate) fn params(device: &Characteristics, write_through: bool) -> Result<ub
 }
 
 /// The driver rounds the number of zones down, and then misses the last one.
-fn check_last_zone(device: &Characteristics, zoned: &ZonedCharacteristics) -> Result<()> {
-    let rest = device.length.checked_rem(zoned.zone_size).unwrap_or(0);
+fn check_last_zone(length: u64, zoned: &ZonedCharacteristics) -> Result<()> {
+    let rest = length.checked_rem(zoned.zone_size).unwrap_or(0);
     if rest == 0 {
         return Ok(());
     }
     let message = format!(
         "the last zone is smaller than the others, and Linux's ublk takes zones of one size only; \
          to export the device without it, put driver=raw,size={:#x} over it",
-        device.length.saturating_sub(rest)
+        length.saturating_sub(rest)
     );
     Err(ErrorKind::Unsupported(message).into())
 }
@@ -109,9 +114,10 @@ mod tests {
     use block_core::ZonedModel;
     use block_export::{Discard, WriteZeroes};
 
+    const LENGTH: u64 = 64 << 20;
+
     fn regular() -> Characteristics {
         Characteristics {
-            length: 64 << 20,
             block_size: 512,
             physical_block_size: 4096,
             read_only: false,
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_regular_device_has_blocks_limits_and_discards() {
-        let params = params(&regular(), false).unwrap();
+        let params = params(&regular(), LENGTH, false).unwrap();
         assert_eq!(params.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD);
         let basic = params.basic;
         assert_eq!((basic.logical_bs_shift, basic.physical_bs_shift), (9, 12));
@@ -155,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_zoned_device_has_its_zones_and_limits() {
-        let params = params(&zoned(), false).unwrap();
+        let params = params(&zoned(), LENGTH, false).unwrap();
         assert_eq!(params.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_ZONED);
         assert_eq!(params.basic.chunk_sectors, 8192);
         assert_eq!(params.zoned.max_open_zones, 6);
@@ -166,7 +172,7 @@ mod tests {
     #[test]
     fn an_append_is_no_larger_than_a_request_and_never_zero() {
         let mut device = zoned();
-        let append = |device: &Characteristics| params(device, false).unwrap().zoned;
+        let append = |device: &Characteristics| params(device, LENGTH, false).unwrap().zoned;
         device.zoned.as_mut().unwrap().max_append = 1 << 40;
         assert_eq!(append(&device).max_zone_append_sectors, 2048);
         device.zoned.as_mut().unwrap().max_append = 0;
@@ -177,21 +183,21 @@ mod tests {
     fn a_block_is_as_large_as_what_can_be_written() {
         let mut device = zoned();
         device.zoned.as_mut().unwrap().write_granularity = 4096;
-        assert_eq!(params(&device, false).unwrap().basic.logical_bs_shift, 12);
+        assert_eq!(params(&device, LENGTH, false).unwrap().basic.logical_bs_shift, 12);
     }
 
     #[test]
     fn a_read_only_device_is_one_and_offers_no_changes() {
         let device =
             Characteristics { read_only: true, discard: None, write_zeroes: None, ..regular() };
-        let params = params(&device, false).unwrap();
+        let params = params(&device, LENGTH, false).unwrap();
         assert_eq!(params.basic.attrs, UBLK_ATTR_READ_ONLY);
         assert_eq!(params.types, UBLK_PARAM_TYPE_BASIC);
     }
 
     #[test]
     fn what_is_written_through_needs_no_flush() {
-        assert_eq!(params(&zoned(), true).unwrap().basic.attrs, 0);
+        assert_eq!(params(&zoned(), LENGTH, true).unwrap().basic.attrs, 0);
     }
 
     #[test]
@@ -201,17 +207,15 @@ mod tests {
         assert_eq!(max_request(&device), 8192);
         device.max_transfer = 512;
         assert_eq!(max_request(&device), 4096);
-        assert_eq!(params(&device, false).unwrap().basic.max_sectors, 8);
+        assert_eq!(params(&device, LENGTH, false).unwrap().basic.max_sectors, 8);
     }
 
     #[test]
     fn what_ublk_cannot_show_is_refused_with_advice() {
-        let mut device = zoned();
-        device.length = (64 << 20) - 4096;
-        let message = params(&device, false).unwrap_err().to_string();
+        let message = params(&zoned(), LENGTH - 4096, false).unwrap_err().to_string();
         assert!(message.contains("driver=raw,size=0x3c00000"), "{message}");
         let mut device = zoned();
         device.zoned.as_mut().unwrap().zone_size = 3 << 20;
-        assert!(params(&device, false).unwrap_err().to_string().contains("power of two"));
+        assert!(params(&device, LENGTH, false).unwrap_err().to_string().contains("power of two"));
     }
 }

@@ -41,6 +41,15 @@ pub(crate) trait Kernel: Clone + Debug + Send + Sync + 'static {
     /// after the message about it was answered.
     fn interrupt(&self, index: u16) -> io::Result<()>;
 
+    /// Changes the configuration space from its start on; the driver is not told.
+    fn set_config(&self, start: [u8; 8]) -> io::Result<()>;
+
+    /// Tells the driver that the configuration space has changed.
+    ///
+    /// # Errors
+    /// As for [`interrupt`](Self::interrupt): also if there is no driver.
+    fn config_interrupt(&self) -> io::Result<()>;
+
     /// Tells which memory there is.
     fn memory(&self) -> Source;
 }

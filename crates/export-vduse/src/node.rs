@@ -134,6 +134,14 @@ impl Kernel for Node {
         sys::inject_irq(self, index.into())
     }
 
+    fn set_config(&self, start: [u8; 8]) -> io::Result<()> {
+        sys::set_config(self, start)
+    }
+
+    fn config_interrupt(&self) -> io::Result<()> {
+        sys::inject_config_irq(self)
+    }
+
     fn memory(&self) -> Source {
         let node = self.clone();
         Box::new(move |address| sys::find_mapping(&node, address, address))

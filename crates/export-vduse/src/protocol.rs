@@ -5,7 +5,7 @@ use crate::in_flight::{Log, QueueLog};
 use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::sys::{QueueInfo, What};
-use block_export::Export;
+use block_export::{Announcements, Export};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -55,6 +55,8 @@ pub(crate) struct Protocol<K> {
     status: u32,
     /// How long it has been tried to tell the driver of queues that were started, if it is not told.
     untold: Option<Duration>,
+    /// Whether a driver that starts is to be told that the device has become larger meanwhile.
+    untold_length: bool,
 }
 
 #[derive(Debug)]
@@ -110,26 +112,40 @@ impl<K: Kernel> Protocol<K> {
     ) -> Self {
         let memory = Arc::new(Memory::new(kernel.memory()));
         let slots = (0..queues).map(|_| Slot { running: None, stopped_at: None }).collect();
-        Self { kernel, export, offered, log, memory, slots, status: 0, untold: None }
+        Self {
+            kernel,
+            export,
+            offered,
+            log,
+            memory,
+            slots,
+            status: 0,
+            untold: None,
+            untold_length: false,
+        }
     }
 
     /// Answers until it is told to stop, or until whoever could say so is gone; then no request is
-    /// under way any more.
+    /// under way any more. It tells the driver of each new length that `ear` hears of.
     ///
     /// # Errors
     /// If the device can't be used any more: the kernel gives it up if an answer takes too long.
-    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<()> {
+    pub(crate) async fn run(
+        mut self,
+        mut stop: oneshot::Receiver<()>,
+        ear: Announcements,
+    ) -> Result<()> {
         let result = tokio::select! {
             biased;
             _ = &mut stop => Ok(()),
-            result = self.converse() => result,
+            result = self.converse(ear) => result,
         };
         // A message that was being answered stays with the kernel, for the next process.
         self.stop_queues().await;
         result
     }
 
-    async fn converse(&mut self) -> Result<()> {
+    async fn converse(&mut self, mut ear: Announcements) -> Result<()> {
         let failed = |why| Error::new("read the kernel's messages", why);
         let interest = Interest::READABLE | Interest::ERROR;
         let watch = self.kernel.watch(interest).map_err(failed)?;
@@ -137,6 +153,11 @@ impl<K: Kernel> Protocol<K> {
             let mut ready = tokio::select! {
                 biased;
                 ready = watch.ready(interest) => ready.map_err(failed)?,
+                announcement = ear.next() => {
+                    let heard = self.announce(announcement.length());
+                    announcement.answer(heard);
+                    continue;
+                }
                 () = self.interrupt_all(), if self.untold.is_some() => continue,
             };
             while let Some(message) = self.kernel.read_message().map_err(failed)? {
@@ -172,12 +193,13 @@ impl<K: Kernel> Protocol<K> {
             }
             self.untold = Some(longer);
         }
-        self.untold = None;
+        (self.untold, self.untold_length) = (None, false);
     }
 
     fn try_interrupt_all(&self) -> io::Result<()> {
         let mut running = self.indices().filter(|&index| self.is_running(index));
-        running.try_for_each(|index| self.kernel.interrupt(index))
+        running.try_for_each(|index| self.kernel.interrupt(index))?;
+        if self.untold_length { self.kernel.config_interrupt() } else { Ok(()) }
     }
 
     /// Whether the message is accepted, and for a queue's state its next available entry.
@@ -415,5 +437,6 @@ impl<K: Kernel> Protocol<K> {
     }
 }
 
+mod length;
 #[cfg(test)]
 mod tests;

@@ -79,11 +79,13 @@ impl Server {
             tracing::warn!(target: "block", %error,
                 "after a kill, requests under way will not be known");
         }
-        let space = config::bytes(export.characteristics(), queues, true);
+        // From here on no new length is missed.
+        let ear = export.announcements();
+        let space = config::bytes(export.characteristics(), export.length(), queues, true);
         let node = control.create(&name, offered(export), (queues, queue_size), &space)?;
         let protocol = Protocol::new(node, export.clone(), queues, log.ok());
         let (stop, stopped) = oneshot::channel();
-        let serving = Some(tokio::spawn(protocol.run(stopped)));
+        let serving = Some(tokio::spawn(protocol.run(stopped, ear)));
         let mut server = Self { control, name, node: None, stop, serving };
         if attach {
             match server.attach().await {

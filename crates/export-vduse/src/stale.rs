@@ -33,10 +33,11 @@ pub(crate) async fn remove(control: &Control, name: &Name) -> Result<()> {
         }
         let export = refusing().await?;
         let queues = count_queues(&node)?;
+        let ear = export.announcements();
         let mut protocol = Protocol::of_stale(node.clone(), export, queues, log.ok());
         protocol.resume()?;
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(protocol.run(stopped));
+        let serving = tokio::spawn(protocol.run(stopped, ear));
         detach(name).await?;
         // It may have ended with an error; the device goes anyway.
         let _ = stop.send(());

@@ -2,9 +2,8 @@
 //! a user-mode process. They are read here, before that crate sees them.
 //!
 //! - `SET_BACKEND_REQ_FD` brings the channel by which a back end could ask the front end. Linux sends
-//!   the end of a pipe, where the crate takes sockets only, and does not work without one. This back
-//!   end has nothing to ask: it holds the channel, so that the front end learns from its end that the
-//!   back end is gone.
+//!   the end of a pipe, where the crate takes sockets only, and does not work without one. What this
+//!   back end does with it: see [`channel`](crate::channel).
 //! - `SET_MEM_TABLE` with one region has room for two.
 
 use nix::sys::socket::{MsgFlags, recv};

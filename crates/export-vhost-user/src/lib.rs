@@ -7,6 +7,7 @@
 //!
 //! - [`Server`]: the socket, and one front end at a time;
 //! - `session`: what a front end says, message by message;
+//! - `channel`: what the back end says without being asked;
 //! - `dialect`: messages of Linux as a front end that need another reader;
 //! - `guest`: the memory that it shares;
 //! - `ring`: one virtqueue on its way from settings to a running queue;
@@ -21,6 +22,7 @@
 //! them.
 #![forbid(unsafe_code)]
 
+mod channel;
 mod dialect;
 mod guest;
 mod inflight;

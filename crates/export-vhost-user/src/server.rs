@@ -1,10 +1,12 @@
 //! The socket, and one front end at a time.
 
+use crate::channel::Channel;
 use crate::dialect::{self, Brought, Kind};
 use crate::session::Session;
 use crate::worker::Worker;
 use block_core::{Error, ErrorKind, Result};
-use block_export::Export;
+use block_export::{Announcements, Export, Heard};
+use std::convert::Infallible;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream as UnixStreamOfTokio};
 use tokio::sync::oneshot;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError, VhostUserBackendReqHandlerMut};
@@ -49,6 +52,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Server {
     export: Export,
+    ear: Announcements,
     listener: UnixListener,
     socket: Socket,
     workers: Arc<[Worker]>,
@@ -73,11 +77,13 @@ impl Server {
         let listener = UnixListener::bind(path).map_err(|error| on(path, error))?;
         let socket = Socket::at(path)?;
         let write_through = settings.write_through;
-        Ok(Self { export, listener, socket, workers: workers.into(), write_through })
+        let ear = export.announcements();
+        Ok(Self { export, ear, listener, socket, workers: workers.into(), write_through })
     }
 
     /// Serves front ends, one after the other, until the future is dropped. A front end that breaks
-    /// the protocol, or that the device refuses, is left, and the next one is waited for.
+    /// the protocol, or that the device refuses, is left, and the next one is waited for. One that
+    /// brought a channel for it is told when the device has become larger.
     ///
     /// # Errors
     /// `Io` if no connection can be taken any more.
@@ -87,7 +93,7 @@ impl Server {
     /// [`close`](Self::close) waits for them.
     pub async fn serve(&mut self) -> Result<()> {
         loop {
-            let stream = match self.listener.accept().await {
+            let stream = match self.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(target: "block", %error, "a front end could not be accepted");
@@ -102,14 +108,35 @@ impl Server {
             });
             let stream = stream.map_err(|error| on(self.socket.path(), error))?;
             tracing::info!(target: "block", "a front end is connected");
-            let session =
-                Session::new(self.export.clone(), Arc::clone(&self.workers), self.write_through);
-            if let Err(error) = self.socket.serve(stream, session).await {
+            let channel = Arc::new(Channel::default());
+            let session = Session::new(
+                self.export.clone(),
+                Arc::clone(&self.workers),
+                self.write_through,
+                Arc::clone(&channel),
+            );
+            let served = tokio::select! {
+                served = self.socket.serve(stream, session) => served,
+                never = tell(&mut self.ear, &channel) => match never {},
+            };
+            if let Err(error) = served {
                 // A passing shortage of descriptors or threads; the front end may come again.
                 tracing::warn!(target: "block", %error, "a front end could not be served");
                 tokio::time::sleep(PAUSE).await;
             }
             tracing::info!(target: "block", "the front end is gone");
+        }
+    }
+
+    /// Waits for a front end; meanwhile there is nobody to be told anything.
+    async fn accept(&mut self) -> io::Result<(UnixStreamOfTokio, SocketAddr)> {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => return accepted,
+                announcement = self.ear.next() => {
+                    announcement.answer(Ok(Heard::Later("no front end is connected")));
+                }
+            }
         }
     }
 
@@ -126,6 +153,17 @@ impl Server {
         // It joins the threads, which have nothing left to do.
         drop(workers);
         settled
+    }
+}
+
+/// Tells a front end of each new length.
+async fn tell(ear: &mut Announcements, channel: &Arc<Channel>) -> Infallible {
+    loop {
+        let announcement = ear.next().await;
+        let channel = Arc::clone(channel);
+        // Whatever the front end has brought for a channel: it shall hold up no thread of the runtime.
+        let told = tokio::task::spawn_blocking(move || channel.tell()).await;
+        announcement.answer(told.unwrap_or_else(|why| Err(io::Error::other(why).into())));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one front end says, message by message.
 
+use crate::channel::Channel;
 use crate::guest::{Guest, MAX_REGIONS};
 use crate::inflight::Records;
 use crate::ring::{MAX_SIZE, Ring, Surroundings};
@@ -32,8 +33,8 @@ pub(crate) struct Session {
     write_through: bool,
     /// What of vhost-user's own was agreed on.
     protocol: VhostUserProtocolFeatures,
-    /// By whose end the front end learns that this is over; see [`dialect`](crate::dialect).
-    channel: Option<File>,
+    /// What the front end brought to be told by.
+    channel: Arc<Channel>,
 }
 
 const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
@@ -42,7 +43,12 @@ const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
 const MAX_CONFIG: usize = 256;
 
 impl Session {
-    pub(crate) fn new(export: Export, workers: Arc<[Worker]>, write_through: bool) -> Self {
+    pub(crate) fn new(
+        export: Export,
+        workers: Arc<[Worker]>,
+        write_through: bool,
+        channel: Arc<Channel>,
+    ) -> Self {
         let rings = workers.iter().map(|_| Ring::default()).collect();
         Self {
             export,
@@ -54,7 +60,7 @@ impl Session {
             without_zones: false,
             write_through,
             protocol: VhostUserProtocolFeatures::empty(),
-            channel: None,
+            channel,
         }
     }
 
@@ -65,7 +71,7 @@ impl Session {
 
     /// Holds the channel to the front end, instead of the one that was.
     pub(crate) fn hold_channel(&mut self, channel: File) {
-        self.channel = Some(channel);
+        self.channel.hold(channel);
     }
 
     fn offered(&self) -> u64 {
@@ -135,6 +141,7 @@ impl Drop for Session {
     /// A front end that goes away leaves its requests: they end, and nobody may be told.
     fn drop(&mut self) {
         self.stop_all();
+        self.channel.end();
     }
 }
 
@@ -269,6 +276,7 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn set_protocol_features(&mut self, features: u64) -> Result<()> {
         self.protocol = VhostUserProtocolFeatures::from_bits_truncate(features);
+        self.channel.agree(self.protocol);
         Ok(())
     }
 
@@ -288,7 +296,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         _flags: VhostUserConfigFlags,
     ) -> Result<Vec<u8>> {
         let zoned = !self.without_zones;
-        let mut space = config::bytes(self.export.characteristics(), self.queues(), zoned).to_vec();
+        let (facts, length) = (self.export.characteristics(), self.export.length());
+        let mut space = config::bytes(facts, length, self.queues(), zoned).to_vec();
         space.resize(MAX_CONFIG, 0);
         let (offset, size) = (usize::try_from(offset), usize::try_from(size));
         let (Ok(offset), Ok(size)) = (offset, size) else {

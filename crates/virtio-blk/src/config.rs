@@ -17,13 +17,13 @@ pub const MAX_RANGES: u32 = 32;
 /// `VIRTIO_BLK_Z_HA`, which the bindings name by the kernel's header only.
 const HOST_AWARE: u8 = 2;
 
-/// The bytes that a driver reads. `zoned` says whether the driver may see the zones' facts: until
+/// The bytes that a driver reads of a device that is `length` bytes long. `zoned` says whether the driver may see the zones' facts: until
 /// it chose its features, and if it then accepted `VIRTIO_BLK_F_ZONED`.
-pub fn bytes(facts: &Characteristics, queues: u16, zoned: bool) -> [u8; SIZE] {
+pub fn bytes(facts: &Characteristics, length: u64, queues: u16, zoned: bool) -> [u8; SIZE] {
     let mut space = Space([0; SIZE]);
     let block = facts.block_to_tell();
     let physical = facts.physical_block_size.checked_div(block).unwrap_or(1).max(1);
-    space.le64(0, facts.length.checked_div(SECTOR).unwrap_or(0));
+    space.put(0, capacity(length));
     space.le32(12, SEG_MAX);
     space.le32(20, block);
     // Blocks per physical block as a power of two; the first block is aligned.
@@ -45,6 +45,11 @@ pub fn bytes(facts: &Characteristics, queues: u16, zoned: bool) -> [u8; SIZE] {
         space.zoned(facts);
     }
     space.0
+}
+
+/// The field at the start of the space by which a driver learns of another length, given in bytes.
+pub fn capacity(length: u64) -> [u8; 8] {
+    length.checked_div(SECTOR).unwrap_or(0).to_le_bytes()
 }
 
 /// The largest append that a driver may make, in bytes: what the field has room for.
@@ -74,10 +79,6 @@ impl Space {
         );
     }
 
-    fn le64(&mut self, at: usize, value: u64) {
-        self.put(at, value.to_le_bytes());
-    }
-
     fn le32(&mut self, at: usize, value: u32) {
         self.put(at, value.to_le_bytes());
     }
@@ -104,7 +105,6 @@ pub(crate) mod tests {
 
     pub(crate) fn host_managed() -> Characteristics {
         Characteristics {
-            length: 0x1_0000_0000,
             block_size: 512,
             physical_block_size: 4096,
             read_only: false,
@@ -133,6 +133,8 @@ pub(crate) mod tests {
         }
     }
 
+    const LENGTH: u64 = 0x1_0000_0000;
+
     /// The fields by offset and width, as the standard lists them.
     fn field(space: &[u8; SIZE], at: usize, width: usize) -> u64 {
         space[at..at + width].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
@@ -140,7 +142,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_zoned_device_shows_all_its_characteristics() {
-        let space = bytes(&host_managed(), 4, true);
+        let space = bytes(&host_managed(), LENGTH, 4, true);
         let expected = [
             (0, 8, 0x80_0000), // capacity
             (8, 4, 0),         // size_max
@@ -177,7 +179,7 @@ pub(crate) mod tests {
         if let Some(zoned) = &mut facts.zoned {
             (zoned.write_granularity, zoned.max_append) = (0x1_0000, 0x1_0000);
         }
-        let space = bytes(&facts, 1, true);
+        let space = bytes(&facts, LENGTH, 1, true);
         let expected = [
             (20, 4, 0x1_0000),
             (24, 1, 0),
@@ -193,13 +195,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_driver_that_does_not_know_zones_sees_none() {
-        let space = bytes(&host_managed(), 1, false);
+        let space = bytes(&host_managed(), LENGTH, 1, false);
         assert_eq!(space[72..], [0; 24]);
     }
 
     #[test]
     fn a_regular_device_shows_its_discards_and_zeroes() {
-        let space = bytes(&regular(), 1, true);
+        let space = bytes(&regular(), LENGTH, 1, true);
         let expected = [
             (20, 4, 512),
             (24, 1, 3),

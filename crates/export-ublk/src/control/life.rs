@@ -6,9 +6,10 @@ use crate::doubt::Doubts;
 use crate::error::{failed, ublk_failed};
 use crate::queue::{self, News};
 use crate::request::Serving;
+use crate::resize;
 use crate::sys;
 use block_core::Result;
-use block_export::Export;
+use block_export::{Announcement, Export};
 use libublk::io::UblkDev;
 use libublk::sys::ublk_params;
 use std::fs::File;
@@ -21,6 +22,7 @@ use std::thread::{self, JoinHandle};
 #[derive(Debug)]
 pub(crate) enum Event {
     Stop,
+    Grown(Announcement),
     Queue(u16, News),
 }
 
@@ -97,6 +99,8 @@ impl Life {
                     self.note(number, thread);
                 }
                 Ok(Event::Queue(number, News::Ended(result))) => self.note_end(number, result),
+                // Nobody looks at a device that is not there: one who did is told that it failed.
+                Ok(Event::Grown(_)) => {}
                 // It is stopped once it has started.
                 Ok(Event::Stop) => self.failure = Some(io::ErrorKind::Interrupted.into()),
                 Err(_) => break,
@@ -141,6 +145,10 @@ impl Life {
             match inbox.recv() {
                 Ok(Event::Queue(number, News::Ended(result))) => self.note_end(number, result),
                 Ok(Event::Queue(_, News::Ready(_))) => {}
+                Ok(Event::Grown(announcement)) => {
+                    let told = resize::tell(&self.added.control, announcement.length());
+                    announcement.answer(told);
+                }
                 Ok(Event::Stop) | Err(_) => break,
             }
         }

@@ -41,7 +41,7 @@ pub(crate) fn run(
     let device = export.characteristics();
     let write_through =
         settings.write_through || settings.recover && forgets(export.backend().root());
-    let params = params::params(device, write_through)?;
+    let params = params::params(device, export.length(), write_through)?;
     let flags = host::flags(device.zoned.is_some(), settings.recover)?;
     let max_request = params::max_request(device);
     let added = add(settings, flags, max_request, &params)?;

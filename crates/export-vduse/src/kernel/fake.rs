@@ -42,6 +42,11 @@ pub(crate) struct State {
     /// How often each queue's driver was told, and how often that was refused.
     pub(crate) interrupts: Vec<u32>,
     pub(crate) refused: u32,
+    /// The capacity in the configuration space, if it was changed, and how often the driver was told;
+    /// nothing is changed if it is to fail.
+    pub(crate) capacity: Option<u64>,
+    pub(crate) config_interrupts: u32,
+    pub(crate) config_fails: bool,
     /// How long it takes to tell of a queue.
     pub(crate) slowness: Duration,
 }
@@ -184,6 +189,24 @@ impl Kernel for Fake {
             return Err(Errno::EINVAL.into());
         }
         state.interrupts[usize::from(index)] += 1;
+        Ok(())
+    }
+
+    fn set_config(&self, start: [u8; 8]) -> io::Result<()> {
+        let mut state = self.state();
+        if state.config_fails {
+            return Err(Errno::ENOMEM.into());
+        }
+        state.capacity = Some(u64::from_le_bytes(start));
+        Ok(())
+    }
+
+    fn config_interrupt(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.driver_ok {
+            return Err(Errno::EINVAL.into());
+        }
+        state.config_interrupts += 1;
         Ok(())
     }
 

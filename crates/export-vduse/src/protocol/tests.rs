@@ -1,6 +1,6 @@
 use super::*;
 use crate::kernel::fake::{Fake, Side, eventually, pair};
-use block_export::Identity;
+use block_export::{Heard, Identity};
 use std::time::Duration;
 use virtio_driver::Driver;
 
@@ -12,6 +12,7 @@ const RUNNING: u32 = 0b1111;
 
 struct Bench {
     side: Side,
+    export: Export,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Result<()>>,
 }
@@ -26,10 +27,10 @@ async fn bench(image: &str, queues: u16, change: impl FnOnce(&mut Side)) -> Benc
     let export = export(image).await;
     let (fake, mut side) = pair(queues, offered(&export));
     change(&mut side);
-    let protocol = Protocol::new(fake, export, queues, None);
+    let protocol = Protocol::new(fake, export.clone(), queues, None);
     let (stop, stopped) = oneshot::channel();
-    let serving = tokio::spawn(protocol.run(stopped));
-    Bench { side, stop: Some(stop), serving }
+    let serving = tokio::spawn(protocol.run(stopped, export.announcements()));
+    Bench { side, export, stop: Some(stop), serving }
 }
 
 async fn fast(queues: u16, change: impl FnOnce(&mut Side)) -> Bench {
@@ -58,6 +59,22 @@ impl Bench {
         self.side.kick(0);
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(self.driver().used_index(), 0);
+    }
+
+    /// The image becomes larger, and the device with it.
+    async fn grow(&self, length: u64) -> block_backend::Result<Heard> {
+        self.export.backend().resize(length).await.unwrap();
+        self.export.look_again().await.map(|look| look.heard)
+    }
+
+    /// The status of a read.
+    async fn read_at_1_mib(&mut self) -> u8 {
+        let before = self.driver().used_index();
+        let placed = self.driver().request(READ, 1 << 11, &[], 512);
+        self.side.kick(0);
+        eventually("an answer", || self.side.drivers[0].used_index() != before).await;
+        let (_, written) = self.driver().take_used().unwrap();
+        self.driver().outcome(&placed, written).status
     }
 
     async fn end(mut self) -> Side {
@@ -195,11 +212,11 @@ async fn take_over(queues: u16, change: impl FnOnce(&mut Side)) -> (Bench, Fake)
         driver.request(FLUSH, 0, &[], 0);
     }
     change(&mut side);
-    let mut protocol = Protocol::of_stale(fake.clone(), export, queues, None);
+    let mut protocol = Protocol::of_stale(fake.clone(), export.clone(), queues, None);
     protocol.resume().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let serving = tokio::spawn(protocol.run(stopped));
-    (Bench { side, stop: Some(stop), serving }, fake)
+    let serving = tokio::spawn(protocol.run(stopped, export.announcements()));
+    (Bench { side, export, stop: Some(stop), serving }, fake)
 }
 
 #[tokio::test]
@@ -222,5 +239,66 @@ async fn a_queue_that_cannot_be_taken_over_keeps_no_other_from_it() {
     assert!(!bench.side.is_listened_to(0) && !bench.side.is_listened_to(1));
     // And the device can be reset.
     assert!(bench.side.set_status(0).await);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_driver_is_told_of_a_larger_device_and_may_use_all_of_it() {
+    let mut bench = fast(1, |_| {}).await;
+    bench.start().await;
+    assert_ne!(bench.read_at_1_mib().await, 0, "beyond the end");
+    assert_eq!(bench.grow(2 << 20).await.unwrap(), Heard::Now);
+    {
+        let state = bench.side.fake.state();
+        assert_eq!((state.capacity, state.config_interrupts), (Some(2 << 11), 1));
+    }
+    bench.grow(3 << 20).await.unwrap();
+    assert_eq!(bench.side.fake.state().config_interrupts, 2);
+    assert_eq!(bench.read_at_1_mib().await, 0);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_device_without_a_driver_is_larger_for_the_next_one() {
+    let bench = fast(1, |_| {}).await;
+    assert_eq!(bench.grow(2 << 20).await.unwrap(), Heard::Later("no driver uses the device now"));
+    assert_eq!(bench.side.fake.state().capacity, Some(2 << 11));
+    bench.start().await;
+    // It may have read the capacity before that was changed.
+    let fake = bench.side.fake.clone();
+    eventually("word of it", || fake.state().config_interrupts == 1).await;
+    assert!(bench.side.set_status(0).await);
+    bench.side.fake.state().interrupts[0] = 0;
+    bench.start().await;
+    eventually("an interrupt", || fake.state().interrupts[0] == 1).await;
+    assert_eq!(fake.state().config_interrupts, 1, "this driver has nothing new to read");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_driver_that_is_just_starting_hears_of_a_larger_device_when_it_has() {
+    let bench = fast(1, |_| {}).await;
+    assert!(bench.side.set_status(NEGOTIATED).await);
+    bench.side.send(1, RUNNING);
+    assert!(bench.side.answer().await.0);
+    // The kernel has not noted it.
+    let heard = bench.grow(2 << 20).await.unwrap();
+    assert_eq!(heard, Heard::Later("the device's driver is just starting"));
+    let fake = bench.side.fake.clone();
+    assert_eq!(fake.state().config_interrupts, 0);
+    fake.state().driver_ok = true;
+    eventually("word of it", || fake.state().config_interrupts == 1).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_kernel_that_refuses_another_capacity_is_asked_again() {
+    let bench = fast(1, |side| side.fake.state().config_fails = true).await;
+    bench.start().await;
+    let error = bench.grow(2 << 20).await.unwrap_err().to_string();
+    assert!(error.contains("changing the device's capacity"), "{error}");
+    assert_eq!(bench.side.fake.state().config_interrupts, 0, "there is nothing new to read");
+    bench.side.fake.state().config_fails = false;
+    assert_eq!(bench.grow(2 << 20).await.unwrap(), Heard::Now);
     bench.end().await;
 }

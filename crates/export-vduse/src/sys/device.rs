@@ -1,6 +1,8 @@
 //! `/dev/vduse/NAME`: queues, memory and the kernel's messages.
 
-use super::layout::{DevRequest, DevResponse, IotlbEntry, VqConfig, VqEventfd, VqInfo};
+use super::layout::{
+    ConfigData, ConfigHead, DevRequest, DevResponse, IotlbEntry, VqConfig, VqEventfd, VqInfo,
+};
 use super::uninterrupted;
 use nix::errno::Errno;
 use std::fs::File;
@@ -11,10 +13,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 mod raw {
-    use super::{IotlbEntry, VqConfig, VqEventfd, VqInfo};
+    use super::{ConfigHead, IotlbEntry, VqConfig, VqEventfd, VqInfo};
 
     nix::ioctl_readwrite!(iotlb_get_fd, 0x81, 0x10, IotlbEntry);
     nix::ioctl_read!(get_features, 0x81, 0x11, u64);
+    nix::ioctl_write_ptr!(set_config, 0x81, 0x12, ConfigHead);
+    nix::ioctl_none!(inject_config_irq, 0x81, 0x13);
     nix::ioctl_write_ptr!(vq_setup, 0x81, 0x14, VqConfig);
     nix::ioctl_readwrite!(vq_get_info, 0x81, 0x15, VqInfo);
     nix::ioctl_write_ptr!(vq_setup_kickfd, 0x81, 0x16, VqEventfd);
@@ -94,6 +98,23 @@ pub(crate) fn inject_irq(device: impl AsFd, index: u32) -> io::Result<()> {
     let fd = device.as_fd().as_raw_fd();
     // SAFETY: the kernel reads a u32, which lives until the call is over.
     uninterrupted(|| unsafe { raw::vq_inject_irq(fd, &raw const index) }).map(drop)
+}
+
+/// Changes the configuration space from its start on. The driver is told by [`inject_config_irq`].
+pub(crate) fn set_config(device: impl AsFd, start: [u8; 8]) -> io::Result<()> {
+    let fd = device.as_fd().as_raw_fd();
+    let data = ConfigData { head: ConfigHead { offset: 0, length: 8 }, buffer: start };
+    let pointer = (&raw const data).cast::<ConfigHead>();
+    // SAFETY: the kernel reads a `ConfigHead` and the `length` bytes behind it. Both are in `data`,
+    // whose layout is C's and in which they follow without a gap; it lives until the call is over.
+    uninterrupted(|| unsafe { raw::set_config(fd, pointer) }).map(drop)
+}
+
+/// Tells the driver that the configuration space has changed.
+pub(crate) fn inject_config_irq(device: impl AsFd) -> io::Result<()> {
+    let fd = device.as_fd().as_raw_fd();
+    // SAFETY: the call has no argument, and the descriptor is open.
+    uninterrupted(|| unsafe { raw::inject_config_irq(fd) }).map(drop)
 }
 
 /// What the device may do with a part of memory.

@@ -23,6 +23,22 @@ pub(super) struct VqConfig {
     pub reserved: [u16; 13],
 }
 
+/// `struct vduse_config_data` without the bytes that follow it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct ConfigHead {
+    pub offset: u32,
+    pub length: u32,
+}
+
+/// The same with the capacity behind it, which is all that ever changes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct ConfigData {
+    pub head: ConfigHead,
+    pub buffer: [u8; 8],
+}
+
 /// `struct vduse_vq_info`; of the union only what a split ring has.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
@@ -102,6 +118,8 @@ mod tests {
         assert_eq!(size_of::<DevConfig>(), 336);
         assert_eq!(offset_of!(DevConfig, features), 264);
         assert_eq!(offset_of!(DevConfig, config_size), 332);
+        assert_eq!(size_of::<ConfigHead>(), 8);
+        assert_eq!((size_of::<ConfigData>(), offset_of!(ConfigData, buffer)), (16, 8));
         assert_eq!(size_of::<VqConfig>(), 32);
         assert_eq!(size_of::<VqInfo>(), 48);
         assert_eq!(offset_of!(VqInfo, avail_index), 32);

@@ -11,8 +11,9 @@ mod stable;
 
 pub(crate) use control::{NAME_MAX, create, destroy, set_api_version};
 pub(crate) use device::{
-    Access, Mapping, Message, QueueInfo, What, find_mapping, inject_irq, negotiated_features,
-    queue_info, read_message, respond, set_kick, set_up_queue, watch,
+    Access, Mapping, Message, QueueInfo, What, find_mapping, inject_config_irq, inject_irq,
+    negotiated_features, queue_info, read_message, respond, set_config, set_kick, set_up_queue,
+    watch,
 };
 
 use nix::errno::Errno;

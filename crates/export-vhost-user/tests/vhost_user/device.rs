@@ -2,7 +2,7 @@
 
 use block_backend::BlockBackend;
 use block_backend::image::{CreateOptions, GeometryConfig, create_zoned};
-use block_export::{Export, Identity};
+use block_export::{Export, Heard, Identity};
 use export_vhost_user::{Server, Settings};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -100,6 +100,17 @@ impl Served {
 
     pub fn export(&self) -> &Export {
         &self.export
+    }
+
+    /// Makes a regular image so long, as another program would, and has the device look.
+    pub fn grow(&self, bytes: u64) -> block_core::Result<Heard> {
+        let image = self.dir.path().join("f.raw");
+        let image = std::fs::OpenOptions::new().write(true).open(image).unwrap();
+        image.set_len(bytes).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let look = runtime.block_on(self.export.look_again())?;
+        assert_eq!(look.to, bytes);
+        Ok(look.heard)
     }
 
     /// A guest that is connected, and has not begun.

@@ -10,5 +10,6 @@
 mod device;
 mod dialect;
 mod hostile;
+mod length;
 mod protocol;
 mod requests;

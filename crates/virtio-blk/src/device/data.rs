@@ -35,7 +35,7 @@ impl Device {
             return Ok(());
         };
         let end = offset.checked_add(len);
-        let inside = end.is_some_and(|end| end <= self.0.export.characteristics().length);
+        let inside = end.is_some_and(|end| end <= self.0.export.length());
         if inside && zoned.is_sequential(offset) && zoned.crosses_zones(offset, len) {
             return Err(virtio_blk::ZONE_INVALID_CMD);
         }

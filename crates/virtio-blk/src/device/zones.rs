@@ -47,7 +47,7 @@ impl Device {
         header: Header,
         writable: &Segments,
     ) -> Result<u64, Failed> {
-        let inside = |offset: &u64| *offset < self.0.export.characteristics().length;
+        let inside = |offset: &u64| *offset < self.0.export.length();
         let first = header.offset.filter(inside).ok_or(virtio_blk::ZONE_INVALID_CMD)?;
         let mut room = report::virtio::room(writable.len()).ok_or(virtio_blk::ZONE_INVALID_CMD)?;
         let mut writable = writable.clone();
