@@ -61,6 +61,14 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "zblk: {message}");
     }
 
+    /// Tells of something that happened beside the result, where a complaint would be.
+    pub(crate) fn remark<T: Serialize>(&self, object: &T, text: impl FnOnce() -> String) {
+        match self.json {
+            true => self.complain_json(object),
+            false => self.complain(&text()),
+        }
+    }
+
     pub(crate) fn complain_json<T: Serialize>(&self, object: &T) {
         if let Ok(text) = json(object) {
             let _ = io::stderr().lock().write_all(text.as_bytes());

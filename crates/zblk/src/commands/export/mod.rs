@@ -2,8 +2,9 @@
 //!
 //! A door's command opens the image, makes the device, prints the ready line, and then serves until
 //! it is told to stop: then it takes no more requests, waits for those under way, makes everything
-//! durable and closes the image.
+//! durable and closes the image. SIGHUP has it look whether the image has become larger.
 
+mod look;
 mod stop;
 #[cfg(feature = "ublk")]
 mod ublk;
@@ -16,6 +17,7 @@ use crate::image::Access;
 use crate::output::Output;
 use block_export::{Export, Identity};
 use clap::{Args, Subcommand};
+use look::Looks;
 pub(crate) use stop::Stop;
 
 #[derive(Debug, Args)]
@@ -75,11 +77,12 @@ impl DeviceArgs {
     /// counts; the image is closed whatever happens, unless a second signal says not to wait.
     pub(crate) async fn with(
         &self,
+        output: &Output,
         serve: impl AsyncFnOnce(&Export, &mut Stop) -> Result<()>,
     ) -> Result<()> {
         let identity = Identity::new(&self.serial, self.read_only)?;
         // Before the image is opened: who stops the program early is heard too.
-        let mut stop = Stop::new()?;
+        let (mut stop, mut looks) = (Stop::new()?, Looks::new()?);
         let access = if self.read_only { Access::Read } else { Access::Write };
         let backend = self.image.open(access).await?;
         let export = match Export::new(backend.clone(), identity).await {
@@ -90,7 +93,10 @@ impl DeviceArgs {
                 return Err(error.into());
             }
         };
-        let served = serve(&export, &mut stop).await;
+        let served = tokio::select! {
+            served = serve(&export, &mut stop) => served,
+            never = looks.take(&export, output) => match never {},
+        };
         if stop.was_told_again() {
             return served;
         }

@@ -14,7 +14,8 @@ const MAX_ID: i64 = Settings::MAX_ID as i64;
 
 const EXAMPLES: &str = "\
 Prints the device's path once it can be used, and serves until it is interrupted. The data and the
-zones' conditions are durable then, and the device is gone.
+zones' conditions are durable then, and the device is gone. SIGHUP has it look whether the image has
+become larger: then the device does too, from Linux 6.16 on.
 
 Needs Linux 6.5 (6.6 for zones) with the module ublk_drv, and root.
 
@@ -115,7 +116,7 @@ pub(crate) async fn run(args: &UblkArgs, output: &Output) -> Result<()> {
         stop.unless_told_again(device.stop()).await??;
         ended
     };
-    args.device.with(serve).await
+    args.device.with(output, serve).await
 }
 
 pub(crate) async fn remove(args: &RemoveArgs) -> Result<()> {

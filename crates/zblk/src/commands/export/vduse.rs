@@ -18,7 +18,8 @@ vhost_vdpa for a VMM; and root, or the rights to /dev/vduse and CAP_NET_ADMIN.
 
 When the device can be used, its node is printed. It is there until SIGTERM or SIGINT: then the
 kernel writes what is left to write and lets go of it, and everything is made durable. A second
-signal ends the program without waiting for that.
+signal ends the program without waiting for that. SIGHUP has it look whether the image has become
+larger: then the disk does too.
 
 Examples:
   zblk export vduse disk.zbd --name disk0
@@ -62,7 +63,7 @@ struct Ready<'a> {
 }
 
 pub(crate) async fn run(args: &VduseArgs, output: &Output) -> Result<()> {
-    args.device.with(async |export, stop| args.serve(export, stop, output).await).await
+    args.device.with(output, async |export, stop| args.serve(export, stop, output).await).await
 }
 
 impl VduseArgs {

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 The VMM must pass on VIRTIO_BLK_F_ZONED of a zoned image, else it is refused; a regular image can be
-used by any. Ended by SIGTERM or SIGINT, after everything is durable; told twice, at once.
+used by any. Ended by SIGTERM or SIGINT, after everything is durable; told twice, at once. SIGHUP has it
+look whether the image has become larger: then the disk does too.
 
 Examples:
   zblk export vhost-user disk.zbd --socket /run/disk.sock --queues 2 --serial disk-1
@@ -47,7 +48,7 @@ struct ReadyObject<'a> {
 }
 
 pub(crate) async fn run(args: &VhostUserArgs, output: &Output) -> Result<()> {
-    args.device.with(async |export, stop| serve(args, export, stop, output).await).await
+    args.device.with(output, async |export, stop| serve(args, export, stop, output).await).await
 }
 
 async fn serve(
