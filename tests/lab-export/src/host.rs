@@ -3,7 +3,7 @@
 //! What is wanted of it is said in a few words. A guest hands them to the machine outside in a folder
 //! that both see: a file with the words, and one with the answer.
 
-use crate::tools;
+use crate::tools::{self, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -171,19 +171,14 @@ pub fn first_line(server: &mut Child) -> Result<String, String> {
 
 /// Waits for a server that was told to end.
 pub fn wait(server: &mut Child) -> Result<ExitStatus, String> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = server.try_wait().map_err(|e| e.to_string())? {
-            return Ok(status);
-        }
-        if begun.elapsed() > PATIENCE {
-            // Whoever waits longer sees no more.
-            let _ = server.kill();
-            let _ = server.wait();
-            return Err(format!("the server did not end within {PATIENCE:?}"));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let ended = wait_for(PATIENCE, Duration::from_millis(5), || server.try_wait().transpose());
+    let Some(ended) = ended else {
+        // Whoever waits longer sees no more.
+        let _ = server.kill();
+        let _ = server.wait();
+        return Err(format!("the server did not end within {PATIENCE:?}"));
+    };
+    ended.map_err(|e| e.to_string())
 }
 
 /// Writes to the machine outside, and waits for its answer.
@@ -192,13 +187,8 @@ fn write(letters: &Path, words: &[&str]) -> Result<String, String> {
     let number = NEXT.fetch_add(1, Ordering::SeqCst);
     put(&letters.join(format!("{number}.ask")), &serde_json::to_string(words).unwrap());
     let answer = letters.join(format!("{number}.answer"));
-    let begun = Instant::now();
-    while !answer.exists() {
-        if begun.elapsed() > LONGEST {
-            return Err(format!("no answer within {LONGEST:?} to {words:?}"));
-        }
-        std::thread::sleep(LOOK);
-    }
+    wait_for(LONGEST, LOOK, || answer.exists().then_some(()))
+        .ok_or_else(|| format!("no answer within {LONGEST:?} to {words:?}"))?;
     let text = fs::read_to_string(&answer).map_err(|e| e.to_string())?;
     let answer: Result<String, String> = match serde_json::from_str::<(bool, String)>(&text) {
         Ok((true, said)) => Ok(said),

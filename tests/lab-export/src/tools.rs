@@ -2,6 +2,25 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
+
+/// Looks again and again for what is to come, with a pause of `step` in between; gives up after as
+/// many pauses as `patience` has. Time in which the machine is stopped does not count.
+pub fn wait_for<T>(
+    patience: Duration,
+    step: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let found = look();
+        if found.is_some() || waited >= patience {
+            return found;
+        }
+        std::thread::sleep(step);
+        waited += step;
+    }
+}
 
 /// Runs a program; gives its output, or what it complained of.
 pub fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
@@ -64,5 +83,34 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         let _ = try_run("umount", &["-l", &self.folder]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_stopped_machine_has_not_waited() {
+        let mut looks = 0;
+        let found = wait_for(5 * STEP, STEP, || {
+            looks += 1;
+            // As if all stood still in the middle of it.
+            std::thread::sleep(20 * STEP);
+            (looks == 4).then_some(looks)
+        });
+        assert_eq!(found, Some(4));
+    }
+
+    #[test]
+    fn patience_ends() {
+        let mut looks = 0;
+        let found: Option<()> = wait_for(5 * STEP, STEP, || {
+            looks += 1;
+            None
+        });
+        assert_eq!((found, looks), (None, 6));
     }
 }

@@ -1,6 +1,7 @@
 //! Guests that are processes of this machine: Linux as a user-mode program.
 
 use crate::host::folder;
+use crate::tools::wait_for;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A guest that runs. Its first process is this program, in `inside`.
 pub struct Guest {
@@ -85,29 +86,25 @@ impl Guest {
 
     /// Waits for the end of its work; gives the status, or says why there is none.
     pub fn wait(mut self, patience: Duration) -> Result<i32, String> {
-        let begun = Instant::now();
         let path = PathBuf::from(folder()).join(status(self.number));
-        loop {
-            let ended = self.child.try_wait().map_err(|e| e.to_string())?;
+        let ended = wait_for(patience, Duration::from_millis(10), || {
+            let ended = match self.child.try_wait() {
+                Ok(ended) => ended,
+                Err(e) => return Some(Err(e.to_string())),
+            };
             let status = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
             match (status, ended) {
-                // It may hang on its way out, with a device whose server is gone.
-                (Some(status), _) => {
-                    self.end();
-                    return Ok(status);
-                }
-                (None, Some(how)) => {
-                    self.end();
-                    let said = fs::read_to_string(log(self.number)).unwrap_or_default();
-                    return Err(format!("the guest ended with {how} and no result\n{said}"));
-                }
-                (None, None) if begun.elapsed() > patience => {
-                    self.end();
-                    return Err(format!("the guest's work did not end within {patience:?}"));
-                }
-                (None, None) => std::thread::sleep(Duration::from_millis(10)),
+                (Some(status), _) => Some(Ok(status)),
+                (None, Some(how)) => Some(Err(format!("the guest ended with {how} and no result"))),
+                (None, None) => None,
             }
-        }
+        });
+        // It may hang on its way out, with a device whose server is gone.
+        self.end();
+        let said = || fs::read_to_string(log(self.number)).unwrap_or_default();
+        ended
+            .unwrap_or_else(|| Err(format!("the guest's work did not end within {patience:?}")))
+            .map_err(|why| format!("{why}\n{}", said()))
     }
 
     /// Whether it still runs.

@@ -8,7 +8,7 @@ use crate::disk::{self, Disk};
 use crate::door::{Door, Export};
 use crate::pattern::{self, Random};
 use crate::shape::Shape;
-use crate::tools::Mount;
+use crate::tools::{self, Mount};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -115,15 +115,11 @@ fn raw_round(export: &mut Export, shape: &Shape, round: u64) {
     export.restart();
 }
 
-/// Waits for a minute at most. Time in which the machine is stopped does not count.
+/// Waits for a minute at most.
 pub fn wait_for(mut condition: impl FnMut() -> bool) {
-    const LOOK: Duration = Duration::from_millis(5);
-    let mut waited = Duration::ZERO;
-    while !condition() {
-        assert!(waited < Duration::from_secs(60), "the load does not get on");
-        std::thread::sleep(LOOK);
-        waited += LOOK;
-    }
+    let looks = || condition().then_some(());
+    tools::wait_for(Duration::from_secs(60), Duration::from_millis(5), looks)
+        .expect("what the load waits for, within a minute");
 }
 
 /// A file system that a suite makes.
