@@ -80,12 +80,15 @@ pub fn folder() -> String {
     std::env::var("LAB_FOLDER").unwrap_or_else(|_| "/tmp".to_owned())
 }
 
+/// A folder of that machine for what is best kept in memory; guests need not see it.
+pub fn images() -> String {
+    std::env::var("LAB_IMAGES").unwrap_or_else(|_| folder())
+}
+
 /// A new place for an image.
 pub fn image_path() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    // Memory is quicker, and need not be where guests see it.
-    let folder = std::env::var("LAB_IMAGES").unwrap_or_else(|_| folder());
-    PathBuf::from(format!("{folder}/image-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    PathBuf::from(format!("{}/image-{}", images(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// The program under test. In a guest it is kept in memory: it is started often, and large.

@@ -15,7 +15,7 @@
 //! Environment: `LAB_ZBLK` names the program, `LAB_ROUNDS` says how often the server is killed,
 //! `LAB_SEED` begins the random choices, `LAB_TABLE` names a file for the counts. For guests outside
 //! of the lab, `LAB_UML` names their kernel, `LAB_FOLDER` a folder to share with them, in which this
-//! program is, and `LAB_IMAGES` one for images.
+//! program is, and `LAB_IMAGES` one for images and their memory.
 #![forbid(unsafe_code)]
 // A test program: its panics are failure reports, and its numbers come from small test devices.
 #![allow(

@@ -1,6 +1,6 @@
 //! Guests that are processes of this machine: Linux as a user-mode program.
 
-use crate::host::folder;
+use crate::host::{folder, images};
 use crate::tools::wait_for;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -63,6 +63,8 @@ impl Guest {
         line.push("--".to_owned());
         let mut child = Command::new(kernel)
             .args(line)
+            // Its memory is a file there.
+            .env("TMPDIR", images())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(log(number)).unwrap())
