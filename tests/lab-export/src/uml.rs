@@ -71,6 +71,7 @@ impl Guest {
             .process_group(0)
             .spawn()
             .unwrap();
+        fs::write(group(number), child.id().to_string()).unwrap();
         let said = child.stdout.take().expect("its output is ours");
         let output = std::thread::spawn(move || {
             // A terminal's lines end with a carriage return.
@@ -124,6 +125,7 @@ impl Guest {
         // Its own processes are of the same group; one that has ended is of none.
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
+        let _ = fs::remove_file(group(self.number));
         if let Some(output) = self.output.take() {
             output.join().unwrap();
         }
@@ -134,6 +136,12 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Names the group of processes that a guest is, for as long as it runs: it outlives this program if
+/// that is killed.
+fn group(number: u32) -> String {
+    format!("{}/guest-{number}.group", folder())
 }
 
 /// What the program that is the kernel complained of.
