@@ -5,10 +5,10 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
-use vhost::{Error, VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use vhost::{Error, VhostBackend, VhostUserMemoryRegionInfo};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -58,24 +58,23 @@ fn event() -> EventFd {
     EventFd::new(EFD_NONBLOCK).unwrap()
 }
 
+/// A guest's memory of this many bytes, and the file in which it is: others map it.
+pub(crate) fn memory(bytes: u64) -> (Arc<GuestMemoryMmap<()>>, File) {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(bytes).unwrap();
+    let range =
+        (GuestAddress(0), bytes as usize, Some(FileOffset::new(file.try_clone().unwrap(), 0)));
+    let memory = GuestMemoryMmap::from_ranges_with_files([range]).unwrap();
+    (Arc::new(memory), file)
+}
+
 impl Guest {
     /// Connects, and asks what the device offers. Each queue has `size` descriptors and an arena of
     /// `arena` bytes.
     pub fn connect(path: &Path, queues: u16, size: u16, arena: u64) -> Result<Self, Error> {
         let bytes = arena * u64::from(queues);
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(bytes).unwrap();
-        let range =
-            (GuestAddress(0), bytes as usize, Some(FileOffset::new(file.try_clone().unwrap(), 0)));
-        let memory = Arc::new(GuestMemoryMmap::from_ranges_with_files([range]).unwrap());
-        let queues = (0..u64::from(queues))
-            .map(|i| GuestQueue {
-                driver: Driver::new(Arc::clone(&memory), i * arena, (i + 1) * arena, size),
-                kick: event(),
-                call: event(),
-                error: event(),
-            })
-            .collect();
+        let (memory, file) = memory(bytes);
+        let queues = GuestQueue::several(&memory, queues, size, arena);
         let frontend = greet(path)?;
         let mut guest = Self { frontend, queues, offered: 0, file, bytes, record: None };
         guest.offered = guest.frontend.get_features()?;
@@ -128,18 +127,7 @@ impl Guest {
         let frontend = &mut self.frontend;
         frontend.set_vring_num(number, driver.size())?;
         frontend.set_vring_base(number, base)?;
-        frontend.set_vring_addr(
-            number,
-            &VringConfigData {
-                queue_max_size: driver.size(),
-                queue_size: driver.size(),
-                flags: 0,
-                desc_table_addr: USER + driver.table(),
-                used_ring_addr: USER + driver.used(),
-                avail_ring_addr: USER + driver.available(),
-                log_addr: None,
-            },
-        )?;
+        frontend.set_vring_addr(number, &driver.rings(USER))?;
         frontend.set_vring_call(number, call)?;
         frontend.set_vring_err(number, error)?;
         frontend.set_vring_kick(number, kick)?;
@@ -180,10 +168,7 @@ impl Guest {
         data: &[u8],
         answer: u32,
     ) -> Outcome {
-        let queue = &mut self.queues[number];
-        queue.driver.rewind();
-        let placed = queue.driver.request(kind, sector, data, answer);
-        queue.outcome(&placed)
+        self.queues[number].ask(kind, sector, data, answer)
     }
 }
 
@@ -194,6 +179,30 @@ fn greet(path: &Path) -> Result<Frontend, Error> {
 }
 
 impl GuestQueue {
+    /// As many as this, side by side in the guest's memory, each with `arena` bytes of it.
+    pub(crate) fn several(
+        memory: &Arc<GuestMemoryMmap<()>>,
+        count: u16,
+        size: u16,
+        arena: u64,
+    ) -> Vec<Self> {
+        (0..u64::from(count))
+            .map(|i| Self {
+                driver: Driver::new(Arc::clone(memory), i * arena, (i + 1) * arena, size),
+                kick: event(),
+                call: event(),
+                error: event(),
+            })
+            .collect()
+    }
+
+    /// One request, to its end.
+    pub fn ask(&mut self, kind: u32, sector: u64, data: &[u8], answer: u32) -> Outcome {
+        self.driver.rewind();
+        let placed = self.driver.request(kind, sector, data, answer);
+        self.outcome(&placed)
+    }
+
     /// Tells the device that there is something.
     pub fn kick(&self) {
         self.kick.write(1).unwrap();
@@ -201,14 +210,7 @@ impl GuestQueue {
 
     /// Waits for the next chain that comes back.
     pub fn used(&mut self) -> (u16, u32) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(used) = self.driver.take_used() {
-                return used;
-            }
-            assert!(Instant::now() < end, "nothing came back");
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        wait_for("nothing came back", || self.driver.take_used())
     }
 
     /// Kicks, waits for this request alone, and says what came of it.
@@ -221,10 +223,20 @@ impl GuestQueue {
 
     /// Waits until the device says that the queue is dead.
     pub fn dies(&self) {
-        let end = Instant::now() + PATIENCE;
-        while self.error.read().is_err() {
-            assert!(Instant::now() < end, "the queue lives");
-            std::thread::sleep(Duration::from_millis(1));
+        wait_for("the queue lives", || self.error.read().ok());
+    }
+}
+
+/// Looks until there is something. Time in which the machine is stopped does not count.
+fn wait_for<T>(failure: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    const LOOK: Duration = Duration::from_micros(200);
+    let mut waited = Duration::ZERO;
+    loop {
+        if let Some(found) = look() {
+            return found;
         }
+        assert!(waited < PATIENCE, "{failure}");
+        std::thread::sleep(LOOK);
+        waited += LOOK;
     }
 }

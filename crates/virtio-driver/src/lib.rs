@@ -1,5 +1,6 @@
 //! For tests: the driver's side of a virtio-blk queue, which does as it is told, right or wrong.
-//! And a vhost-user front end with such queues: a [`Guest`] without a machine.
+//! And two front ends with such queues, VMMs without a machine: a [`Guest`] of vhost-user, and a
+//! [`Vdpa`] of the kernel's `vhost_vdpa`.
 //!
 //! A [`Driver`] owns one split virtqueue and an arena in a guest's memory. [`Driver::request`] lays
 //! a well-formed request out; [`Driver::publish`] and the raw parts make any other.
@@ -14,10 +15,13 @@
 )]
 
 mod guest;
+mod vdpa;
 
 pub use guest::{Guest, GuestQueue, PROTOCOL_FEATURES, USER};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+pub use vdpa::{Vdpa, status};
+use vhost::VringConfigData;
 pub use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -110,6 +114,19 @@ impl Driver {
     /// Number of descriptors.
     pub fn size(&self) -> u16 {
         self.size
+    }
+
+    /// Where the rings are for whoever sees the guest's memory from `base` on.
+    pub fn rings(&self, base: u64) -> VringConfigData {
+        VringConfigData {
+            queue_max_size: self.size,
+            queue_size: self.size,
+            flags: 0,
+            desc_table_addr: base + self.table(),
+            used_ring_addr: base + self.used(),
+            avail_ring_addr: base + self.available(),
+            log_addr: None,
+        }
     }
 
     /// The guest's memory.
