@@ -41,7 +41,7 @@ mod vhost_user;
 use door::Door;
 use lab_suite::harness::Results;
 use std::process::ExitCode;
-use suites::lives;
+use suites::{lives, vmm};
 
 fn main() -> ExitCode {
     if inside::is_first() {
@@ -50,6 +50,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| [lives::LOAD, lives::VERIFY].contains(&word.as_str())) {
         lives::live(&words);
+        return ExitCode::SUCCESS;
+    }
+    if words.first().is_some_and(|word| word == vmm::APPEND) {
+        vmm::append(&words);
         return ExitCode::SUCCESS;
     }
     let Some(door) = words.first().and_then(|name| Door::named(name)) else {

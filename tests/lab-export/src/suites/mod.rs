@@ -11,6 +11,7 @@ mod load;
 mod regular;
 mod vduse;
 mod vhost_user;
+pub mod vmm;
 mod zonefs;
 mod zones;
 
@@ -80,6 +81,11 @@ pub fn run(door: Door, results: &mut Results) {
         && let Some(mut suite) = results.suite("vduse", "drivers")
     {
         vduse::run_all(&mut suite);
+    }
+    if door == Door::Vduse
+        && let Some(mut suite) = results.suite("vduse", "vmm")
+    {
+        vmm::run_all(&mut suite);
     }
     if door == Door::VhostUser
         && let Some(mut suite) = results.suite("vhost-user", "drivers")

@@ -24,13 +24,13 @@ pub fn run_all(suite: &mut Suite<'_>) {
 }
 
 /// A server of a device with a name of our choice.
-struct Named {
+pub struct Named {
     child: Child,
-    device: Option<PathBuf>,
+    pub device: Option<PathBuf>,
 }
 
 impl Named {
-    fn start(image: &str, name: &str, more: &[&str]) -> Self {
+    pub fn start(image: &str, name: &str, more: &[&str]) -> Self {
         let mut child = Command::new(program())
             .args(["export", "vduse", image, "--json", "--name", name])
             .args(more)
@@ -43,13 +43,13 @@ impl Named {
         Self { child, device: ready["device"].as_str().map(PathBuf::from) }
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).unwrap();
         let status = wait(&mut self.child).unwrap();
         assert!(status.success(), "the server ended with {status} after SIGINT");
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         wait(&mut self.child).unwrap();
     }
