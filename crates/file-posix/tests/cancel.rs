@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_millis(50);
-const LATE: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(120);
 
 fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
@@ -50,8 +50,12 @@ fn occupy() -> mpsc::Sender<()> {
     release
 }
 
+/// As long as a write of [`write`]: more than the page cache of some file systems takes at once.
+const LONG: usize = 72 << 10;
+
+/// A write that always waits for a thread.
 fn write(node: &Node, byte: u8) -> impl Future<Output = block_core::Result<()>> {
-    let data = IoBuf::copy_of(&[byte; 4096]).into();
+    let data = IoBuf::copy_of(&[byte; LONG]).into();
     node.write(0, data, RequestFlags::empty())
 }
 
@@ -65,16 +69,21 @@ fn a_write_dropped_before_it_began_is_not_made_and_a_flush_is_waited_for() {
     for how in [PLAIN, DIRECT] {
         one_thread().block_on(async {
             let folder = folder();
-            let path = file_with(&folder, &[0; 8192]);
+            let path = file_with(&folder, &[0; LONG]);
             let Ok(node) = open(&path, how).await else {
                 drop(writeln!(std::io::stderr(), "NOT TESTED with cache.direct=on"));
                 return;
             };
+            let read = || node.read(0, IoVecMut::from(vec![0; 4096]));
+            // The page cache has the data: no need to wait, where the file system can tell.
+            let at_once = how == PLAIN && poll_once(read()).is_ready();
+            if how == PLAIN && !at_once {
+                drop(writeln!(std::io::stderr(), "NOT TESTED: reads of the page cache at once"));
+            }
+            node.settle().await.unwrap();
             let release = occupy();
             assert!(poll_once(write(&node, 7)).is_pending());
-            let read = node.read(0, IoVecMut::from(vec![0; 4096]));
-            // The page cache has the data: no need to wait.
-            assert_eq!(poll_once(read).is_ready(), how == PLAIN);
+            assert_eq!(poll_once(read()).is_ready(), at_once);
             assert!(poll_once(node.flush()).is_pending());
             let settled = timeout(SOON, node.settle()).await;
             assert!(settled.is_err(), "the flush has not even begun");
@@ -275,7 +284,7 @@ fn after_settle_and_close_the_file_is_free() {
     for _ in 0..50 {
         one_thread().block_on(async {
             let folder = folder();
-            let path = file_with(&folder, &[0; 8192]);
+            let path = file_with(&folder, &[0; LONG]);
             let node = open(&path, PLAIN).await.unwrap();
             for byte in 0..8 {
                 let _ = poll_once(write(&node, byte));
@@ -292,13 +301,13 @@ fn after_settle_and_close_the_file_is_free() {
 fn a_dropped_long_request_stops_at_its_next_piece() {
     one_thread().block_on(async {
         let folder = tempfile::TempDir::new_in("/dev/shm").unwrap();
-        let path = file_with(&folder, &[1; 64 << 20]);
+        let path = file_with(&folder, &[1; 24 << 20]);
         let node = open(&path, PLAIN).await.unwrap();
-        let all = node.write_zeroes(0, 64 << 20, RequestFlags::empty());
+        let all = node.write_zeroes(0, 24 << 20, RequestFlags::empty());
         // On tmpfs zeroes are written; the first try to do better is in the queue.
         assert!(poll_once(all).is_pending());
         node.settle().await.unwrap();
-        let bufs = node.read((64 << 20) - 512, IoVecMut::from(vec![0; 512]));
+        let bufs = node.read((24 << 20) - 512, IoVecMut::from(vec![0; 512]));
         assert_eq!(bufs.await.unwrap().to_vec(), [1; 512]);
     });
 }
@@ -319,7 +328,7 @@ fn a_dropped_create_leaves_a_whole_file_or_none() {
 #[test]
 fn outside_a_runtime_requests_fail_with_a_reason() {
     let folder = folder();
-    let path = file_with(&folder, &[0; 8192]);
+    let path = file_with(&folder, &[0; LONG]);
     let refused = |result: Poll<block_core::Result<()>>| match result {
         Poll::Ready(result) => {
             let (kind, message) = told(result);
@@ -348,7 +357,7 @@ fn outside_a_runtime_requests_fail_with_a_reason() {
 #[test]
 fn a_runtime_that_has_ended_fails_requests() {
     let folder = folder();
-    let path = file_with(&folder, &[0; 8192]);
+    let path = file_with(&folder, &[0; LONG]);
     let runtime = one_thread();
     let node: Arc<Node> = runtime.block_on(open(&path, PLAIN)).unwrap();
     let handle = runtime.handle().clone();
@@ -368,7 +377,7 @@ fn a_runtime_that_has_ended_fails_requests() {
 #[test]
 fn requests_in_the_queue_of_an_ending_runtime_are_given_up() {
     let folder = folder();
-    let path = file_with(&folder, &[0; 8192]);
+    let path = file_with(&folder, &[0; LONG]);
     let runtime = one_thread();
     let node = runtime.block_on(open(&path, PLAIN)).unwrap();
     let release = runtime.block_on(async {

@@ -15,9 +15,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-/// A node that was dropped with requests under way keeps the file locked until they have ended.
+/// A node that was dropped with requests under way keeps the file locked until they have ended. How
+/// long that may take is for the case to say.
 async fn open_soon(path: &Path, aio: &str, how: Inherited) -> Result<Arc<Node>> {
-    for _ in 0..500 {
+    loop {
         match open_with(path, aio, how).await {
             Err(e) if e.kind().name() == "busy" => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -25,7 +26,6 @@ async fn open_soon(path: &Path, aio: &str, how: Inherited) -> Result<Arc<Node>> 
             result => return result,
         }
     }
-    open_with(path, aio, how).await
 }
 
 /// The engines that this system offers; one that it lacks is said on the screen.

@@ -10,6 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const SIZE: usize = 1 << 20;
+/// What a hole may cost: the extents around it may need blocks of a tree.
+const TREE: u64 = 16 << 10;
 
 async fn read(node: &Node, offset: u64, len: usize) -> Vec<u8> {
     let bufs = IoVecMut::from(vec![0xEE; len]);
@@ -30,7 +32,7 @@ async fn a_discard_gives_space_back() {
         let before = allocated(&path);
         node.discard(256 << 10, 512 << 10).await.unwrap();
         node.flush().await.unwrap();
-        assert!(allocated(&path) + (512 << 10) <= before, "{}", path.display());
+        assert!(allocated(&path) + (512 << 10) <= before + TREE, "{}", path.display());
         assert_eq!(node.length(), SIZE as u64);
         assert!(read(&node, 0, 256 << 10).await.iter().all(|b| *b == 1));
         assert!(read(&node, 768 << 10, 256 << 10).await.iter().all(|b| *b == 1));
@@ -79,7 +81,7 @@ async fn zeroes_that_may_unmap_give_space_back_and_others_keep_it() {
     }
     node.write_zeroes(0, half, RequestFlags::MAY_UNMAP).await.unwrap();
     node.flush().await.unwrap();
-    assert!(allocated(&path) + half <= before);
+    assert!(allocated(&path) + half <= before + TREE);
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use super::open::{How, open};
 use crate::engine::Engine;
 use crate::open_file::OpenFile;
 use crate::sys::{self, Allocate};
-use block_core::{BlockDriver, BufferPool, IoBuf, IoBufMut, IoVecMut, RequestFlags};
-use std::io;
+use block_core::{BlockDriver, BufferPool, IoBuf, IoVecMut, RequestFlags};
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tempfile::NamedTempFile;
@@ -124,7 +124,6 @@ async fn a_position_that_no_file_has_is_out_of_range() {
 /// A driver that goes past the page cache and through a ring, where that can be had and the file
 /// system gives files with holes space in advance.
 fn direct(on: &NamedTempFile) -> Option<FileDriver> {
-    use std::io::Write as _;
     let how = How { direct: true, ..HOW };
     let file = open(on.path(), how, BufferPool::default());
     let space = sys::reserve(on.as_file(), 0, 4096);
@@ -200,23 +199,39 @@ async fn where_the_kernel_cannot_tell_of_holes_they_are_filled_all_the_same() {
 
 #[tokio::test]
 async fn a_direct_write_that_the_page_cache_holds_up_clears_the_way_for_the_next() {
-    let on = file_of(8 << 20);
-    let Some(driver) = direct(&on) else { return };
-    let cached = |at| {
-        let mut buf = IoBufMut::zeroed(4096).into();
-        sys::preadv_nowait(on.as_file(), &mut buf, sys::Cursor::default(), at).is_ok_and(|n| n > 0)
-    };
+    // Where memory is short, the cache forgets by itself: then once more.
+    let mut held_up = false;
+    for _ in 0..5 {
+        let on = file_of(8 << 20);
+        let Some(driver) = direct(&on) else { return };
+        match clears_the_way(&on, &driver).await {
+            Some(true) => return,
+            Some(false) => held_up = true,
+            None => {}
+        }
+    }
+    assert!(!held_up, "others may need what is far from it");
+    drop(writeln!(io::stderr(), "NOT TESTED: the page cache does not keep what was written"));
+}
+
+/// Writes next to what is cached: whether the cache still holds what is far from it, if it held all
+/// before.
+async fn clears_the_way(on: &NamedTempFile, driver: &FileDriver) -> Option<bool> {
+    let cached = |at| sys::is_cached(on, at).unwrap();
     // In small pieces, or the cache would hold it in large ones, and forget those as a whole.
     for at in (0..8 << 20).step_by(4096) {
         on.as_file().write_all_at(&[7; 4096], at).unwrap();
     }
     on.as_file().sync_all().unwrap();
     let (near, far) = (1 << 20, 6 << 20);
-    assert!(cached(near) && cached(far), "it was just written");
+    if ![0, near, far].into_iter().all(cached) {
+        return None;
+    }
     driver.write(0, IoBuf::copy_of(&[8; 4096]).into(), RequestFlags::empty()).await.unwrap();
     assert!(!cached(near), "the next write there would wait too");
-    assert!(cached(far), "others may need it");
-    assert_eq!(read(&driver, 0, 8192).await, [[8; 4096], [7; 4096]].concat());
+    let kept = cached(far);
+    assert_eq!(read(driver, 0, 8192).await, [[8; 4096], [7; 4096]].concat());
+    Some(kept)
 }
 
 #[test]

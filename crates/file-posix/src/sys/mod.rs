@@ -6,6 +6,8 @@
 #![allow(unsafe_code)]
 
 mod block;
+#[cfg(test)]
+mod cached;
 mod descriptor;
 mod iov;
 mod lock;
@@ -20,6 +22,8 @@ pub(crate) use block::{
     block_device_size, device_numbers, discard_blocks, is_read_only, logical_block_size,
     open_block_device, physical_block_size, zone_count,
 };
+#[cfg(test)]
+pub(crate) use cached::is_cached;
 pub(crate) use descriptor::{Access, FileKind, Stat, clear_nonblock, create_new, open, stat};
 pub(crate) use iov::Cursor;
 pub(crate) use lock::{LockMode, conflicting_lock, try_lock, unlock};

@@ -114,11 +114,10 @@ impl World {
         let mut sent = Vec::new();
         for (at, len) in requests {
             sent.push(self.send(*at, *len));
-            for _ in 0..if sent.len() == 1 { 500 } else { 3 } {
-                if sent.len() == 1 && !self.gate.calls().is_empty() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            if sent.len() == 1 {
+                until("the first is made", || !self.gate.calls().is_empty()).await;
+            } else {
+                tokio::time::sleep(Duration::from_millis(3)).await;
             }
         }
         sent
@@ -130,8 +129,22 @@ fn file() -> OpenFile {
     OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default())
 }
 
+/// How long something may take that would otherwise never happen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until this holds. Looks are counted, not time: a machine that stands still takes none.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..60_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it never comes: {what}");
+}
+
 async fn ends<T>(task: JoinHandle<T>) -> T {
-    timeout(Duration::from_secs(20), task).await.expect("ends").expect("no panic")
+    timeout(PATIENCE, task).await.expect("ends").expect("no panic")
 }
 
 #[tokio::test]
@@ -171,7 +184,7 @@ async fn a_row_is_bounded() {
     let requests: Vec<_> = (0..200_u64).map(|i| (i * 4096, 4096)).collect();
     let first = world.send_all(&requests[..1]).await;
     let rest: Vec<_> = requests[1..].iter().map(|(at, len)| world.send(*at, *len)).collect();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until("all others wait", || format!("{:?}", world.crew).contains("waiting: 199,")).await;
     world.gate.open();
     for task in first.into_iter().chain(rest) {
         ends(task).await.unwrap();
@@ -186,12 +199,7 @@ async fn a_row_is_bounded() {
 async fn as_many_work_at_once_as_may_and_no_more() {
     let world = World::new(3, false);
     let sent: Vec<_> = (0..20).map(|i| world.send(i * 100, 10)).collect();
-    for _ in 0..500 {
-        if world.gate.now.load(Ordering::SeqCst) == 3 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("three work", || world.gate.now.load(Ordering::SeqCst) == 3).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(world.gate.now.load(Ordering::SeqCst), 3);
     world.gate.open();
@@ -199,13 +207,7 @@ async fn as_many_work_at_once_as_may_and_no_more() {
         ends(task).await.unwrap();
     }
     assert_eq!(world.gate.most.load(Ordering::SeqCst), 3);
-    for _ in 0..500 {
-        if world.crew.is_idle() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("workers without work go home: {:?}", world.crew);
+    until("workers without work go home", || world.crew.is_idle()).await;
 }
 
 #[tokio::test]
@@ -219,7 +221,7 @@ async fn a_request_dropped_once_begun_counts_until_it_is_made_and_one_before_is_
     for task in sent {
         ends(task).await.unwrap();
     }
-    timeout(Duration::from_secs(20), world.in_flight.settle()).await.expect("nothing is left");
+    timeout(PATIENCE, world.in_flight.settle()).await.expect("nothing is left");
     assert_eq!(world.gate.calls(), [[0], [200]]);
 }
 
@@ -309,13 +311,7 @@ fn a_worker_that_cannot_be_had_fails_what_waits_and_may_come_late() {
         blocker.open();
         ends(blocked).await;
         assert_eq!(ends(next).await.unwrap(), 100);
-        for _ in 0..500 {
-            if world.crew.is_idle() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        assert!(world.crew.is_idle(), "{:?}", world.crew);
+        until("a worker without work goes home", || world.crew.is_idle()).await;
         assert_eq!(world.gate.calls(), [[100]]);
     });
 }
@@ -347,7 +343,7 @@ fn a_runtime_that_has_ended_sends_no_worker_and_nobody_waits_for_one() {
         let guard = world.in_flight.start();
         let error = elsewhere.block_on(async {
             let carried = crew.carry(&handle, file, held, guard);
-            timeout(Duration::from_secs(20), carried).await.expect("ends").unwrap_err()
+            timeout(PATIENCE, carried).await.expect("ends").unwrap_err()
         });
         assert!(error.to_string().contains("shut down"), "{error}");
     }

@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// How long something may take that would otherwise never happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
