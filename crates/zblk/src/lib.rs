@@ -25,11 +25,6 @@ use error::Result;
 use output::Output;
 use std::process::ExitCode;
 
-/// Each request allocates once or twice in every node that it passes.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Does what the process's command line says.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
