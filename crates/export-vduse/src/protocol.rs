@@ -316,7 +316,13 @@ impl<K: Kernel> Protocol<K> {
         let mut setups = Vec::new();
         for (index, queue) in queues {
             let log = self.log.as_ref().and_then(|log| log.queue(index));
-            setups.push((index, self.set_up(index, queue, device.clone(), Vec::new(), log)?));
+            match self.set_up(index, queue, device.clone(), Vec::new(), log) {
+                Ok(setup) => setups.push((index, setup)),
+                Err(error) => {
+                    setups.iter().for_each(|(index, _)| self.forget_kick(*index));
+                    return Err(error);
+                }
+            }
         }
         for (index, setup) in setups {
             if let Some(log) = &setup.log {
@@ -399,7 +405,11 @@ impl<K: Kernel> Protocol<K> {
         // It counts as running until then: whoever gives up waiting here must wait elsewhere.
         slot.stopped_at = (&mut running.task).await.ok();
         slot.running = None;
-        // The driver may kick on: nobody listens.
+        self.forget_kick(index);
+    }
+
+    /// The driver may kick on: nobody listens.
+    fn forget_kick(&self, index: u16) {
         if let Err(error) = self.kernel.set_kick(index, None) {
             tracing::debug!(target: "block", %error, queue = index, "its kick stays");
         }

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) features: u64,
     pub(crate) queues: Vec<QueueInfo>,
     kicks: Vec<Option<OwnedFd>>,
+    /// The queue to which nobody can listen.
+    pub(crate) deaf: Option<u16>,
     /// Whether the kernel has noted the status DRIVER_OK.
     pub(crate) driver_ok: bool,
     /// How often each queue's driver was told, and how often that was refused.
@@ -177,6 +179,9 @@ impl Kernel for Fake {
     }
 
     fn set_kick(&self, index: u16, kick: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if kick.is_some() && self.state().deaf == Some(index) {
+            return Err(Errno::EMFILE.into());
+        }
         let kick = kick.map(|kick| kick.try_clone_to_owned()).transpose()?;
         self.state().kicks[usize::from(index)] = kick;
         Ok(())

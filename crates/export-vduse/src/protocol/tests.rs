@@ -197,6 +197,25 @@ async fn a_driver_that_is_refused_has_no_queue_served() {
 }
 
 #[tokio::test]
+async fn a_start_that_fails_half_way_leaves_no_kick_behind() {
+    let mut bench = fast(3, |side| {
+        side.drivers[0].request(FLUSH, 0, &[], 0);
+        side.fake.state().deaf = Some(2);
+    })
+    .await;
+    assert!(bench.side.set_status(NEGOTIATED).await);
+    assert!(!bench.side.set_status(RUNNING).await);
+    for queue in 0..3 {
+        assert!(!bench.side.is_listened_to(queue), "queue {queue} has a kick that nobody hears");
+    }
+    assert_eq!(bench.driver().used_index(), 0, "a refused driver's request was carried out");
+    bench.side.fake.state().deaf = None;
+    assert!(bench.side.set_status(RUNNING).await);
+    eventually("the answer", || bench.side.drivers[0].used_index() == 1).await;
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn features_that_were_not_offered_are_refused() {
     let bench = fast(1, |side| side.fake.state().features |= 1 << 17).await;
     assert!(!bench.side.set_status(NEGOTIATED).await);
