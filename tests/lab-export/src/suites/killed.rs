@@ -19,6 +19,7 @@ pub fn run(cases: &mut Cases<'_>) {
     let file_systems: &[&str] =
         if cases.shape.conventional > 0 { &["btrfs", "f2fs"] } else { &["btrfs"] };
     if !cases.door.comes_back() {
+        cases.server_case("what_is_written_through_is_not_lost", written_through);
         // The suite `lives` does it from outside.
         return;
     }
@@ -58,11 +59,28 @@ fn unflushed(export: &mut Export, shape: Shape) {
     drop(disk);
     let written = disk::zones(&export.device)[zone as usize].written;
     eprintln!("   {written} of {} bytes are there, and flush said {flushed:?}", data.len());
-    if flushed.is_ok() {
+    if export.door().is_some_and(|door| !door.comes_back()) {
+        flushed.expect_err("a disk without a server that flushes");
+    } else if flushed.is_ok() {
         assert_eq!(written, data.len() as u64, "a flush promised what was lost");
         let disk = Disk::open(&export.device).unwrap();
         assert_eq!(disk.read(shape.start(zone), data.len()).unwrap(), data);
     }
+}
+
+/// Where nothing waits for a flush, nothing is lost without one, and none is promised.
+fn written_through(export: &mut Export, shape: Shape) {
+    let zone = shape.sequential(1);
+    export.stop();
+    *export = Export::of_zoned(Door::VhostUser, export.take_image(), &["--write-through"]);
+    assert_eq!(disk::attribute(&export.device, "queue/write_cache"), "write through");
+    let data = pattern::bytes(zone, 0, 1 << 16);
+    Disk::open(&export.device).unwrap().write(shape.start(zone), &data).unwrap();
+    export.kill();
+    export.start();
+    assert_eq!(disk::zones(&export.device)[zone as usize].written, data.len() as u64);
+    let disk = Disk::open(&export.device).unwrap();
+    assert_eq!(disk.read(shape.start(zone), data.len()).unwrap(), data);
 }
 
 /// Others are refused, with what they should do, and leave the device to the one that it waits for.
