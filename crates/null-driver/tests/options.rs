@@ -3,8 +3,9 @@
 
 use block_core::{Graph, ImageSpec, Inherited, IoBufMut, Node, Registry, RequestFlags, Result};
 use null_driver::{Null, NullConfig, null};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 async fn open(text: &str) -> Result<Arc<Node>> {
@@ -56,18 +57,21 @@ async fn a_request_takes_its_latency_and_others_go_beside_it() {
     assert!(first.is_ok() && second.is_ok());
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(30), "{took:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
 #[tokio::test]
 async fn settle_waits_for_a_dropped_request() {
-    let node = open("driver=null,latency-ns=50000000").await.unwrap();
+    let node = open("driver=null,latency-ns=300000000").await.unwrap();
     let start = Instant::now();
     let write = node.write(0, IoBufMut::zeroed(512).into(), RequestFlags::empty());
-    let dropped = tokio::time::timeout(Duration::from_millis(1), write).await;
-    assert!(dropped.is_err());
+    let mut write = Box::pin(write);
+    // Begun by one poll and given up by hand: against a clock it could end first.
+    let first = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+    assert!(first.is_pending());
+    drop(write);
     node.settle().await.unwrap();
-    assert!(start.elapsed() >= Duration::from_millis(50));
+    assert!(start.elapsed() >= Duration::from_millis(300));
 }
 
 /// A latency needs a runtime; that there is none is an error, no panic.
@@ -83,7 +87,7 @@ fn a_latency_outside_any_runtime_is_refused() {
     let mut flush = std::pin::pin!(node.flush());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match flush.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(Err(e)) => assert_eq!(e.kind().name(), "unsupported"),
+        Poll::Ready(Err(e)) => assert_eq!(e.kind().name(), "unsupported"),
         other => panic!("{other:?}"),
     }
 }
