@@ -16,6 +16,7 @@ mod observe;
 pub mod options;
 pub mod registry;
 pub mod stats;
+pub mod turns;
 pub mod view;
 pub mod waitlist;
 pub mod zone;

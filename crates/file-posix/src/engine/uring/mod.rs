@@ -11,7 +11,7 @@ use super::transfer::Calls;
 use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
 use crate::sys::Ring;
-use block_core::{InFlight, InFlightGuard};
+use block_core::{InFlight, InFlightGuard, turns};
 use io_uring::IoUring;
 use lane::{Answer, Lane};
 use std::cell::Cell;
@@ -115,7 +115,13 @@ impl Uring {
     /// The ring for the thread that asks, in the runtime that it works for.
     fn lane(&self) -> Option<Arc<Lane<IoUring>>> {
         let runtime = Handle::try_current().ok()?;
-        let (id, number) = (runtime.id(), thread_number() % lanes_per_runtime());
+        let own = turns::are_taken_here();
+        let number = match own {
+            // No other thread takes it.
+            true => usize::MAX.saturating_sub(thread_number()),
+            false => thread_number() % lanes_per_runtime(),
+        };
+        let id = runtime.id();
         let find = |entries: &[Entry]| {
             let found = entries.iter().find(|e| e.runtime == id && e.number == number);
             let found = found.filter(|entry| !entry.is_refusal_over());
@@ -132,7 +138,8 @@ impl Uring {
         }
         lanes.entries.retain(Entry::is_needed);
         lanes.forget_a_refusal();
-        let lane = Ring::new().and_then(|ring| Lane::open(ring, &runtime)).map_err(|error| {
+        let open = |ring| if own { Lane::open_own(ring) } else { Lane::open(ring, &runtime) };
+        let lane = Ring::new().and_then(open).map_err(|error| {
             tracing::warn!(%error, "no io_uring for this runtime for now; threads do the work");
             Instant::now()
         });

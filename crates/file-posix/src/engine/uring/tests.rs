@@ -3,9 +3,12 @@
 use super::*;
 use crate::alignment::Alignment;
 use crate::engine::transfer::Reading;
+use block_core::turns::Turns;
 use block_core::{BufferPool, IoBufMut};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Waker};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
@@ -107,4 +110,36 @@ fn a_ring_that_could_not_be_had_is_tried_again_and_few_refusals_are_remembered()
         assert!(uring.lane().is_none());
         assert_eq!((tries(), known()), (before + 1, 1));
     });
+}
+
+#[test]
+fn a_thread_that_takes_turns_has_a_ring_of_its_own() {
+    let Some(pipe) = Pipe::new() else { return };
+    let runtime = runtime();
+    let mut turns = Turns::begin().unwrap();
+    let _context = runtime.enter();
+    let mut request = Box::pin(pipe.read());
+    let mut poll = || request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending());
+    assert!(!turns.take());
+    let own = pipe.uring.lane().unwrap();
+    std::thread::scope(|scope| {
+        let elsewhere = || {
+            let _context = runtime.enter();
+            assert!(!Arc::ptr_eq(&own, &pipe.uring.lane().unwrap()));
+        };
+        scope.spawn(elsewhere).join().unwrap();
+    });
+    pipe.write(16);
+    let mut told = 0;
+    turns.watch(|_, ring| {
+        let mut fds = [PollFd::new(ring, PollFlags::POLLIN)];
+        told += nix::poll::poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap();
+        true
+    });
+    assert_eq!(told, 1, "the ring itself tells of completions");
+    assert!(turns.take());
+    assert!(matches!(poll(), Poll::Ready(Carried::Done(Ok(()), _))));
+    assert!(!turns.take());
+    turns.watch(|_, _| panic!("nothing is under way"));
 }

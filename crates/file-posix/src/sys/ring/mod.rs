@@ -119,15 +119,15 @@ impl<K, Q> Ring<K, Q> {
 impl<K: AsFd, Q: Queues> Ring<K, Q> {
     /// A descriptor that becomes readable with each completion.
     pub(crate) fn events(&mut self) -> io::Result<OwnedFd> {
-        // SAFETY: no memory is passed.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the call just made this descriptor, and nothing else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = event_counter()?;
         self.queues.notify(fd.as_fd())?;
         Ok(fd)
+    }
+
+    /// A descriptor that is readable while there are completions to be [reaped](Self::reap), for
+    /// who looks only now and then: it costs nothing while nobody does.
+    pub(crate) fn readable(&mut self) -> io::Result<OwnedFd> {
+        self.queues.readable()
     }
 
     /// Queues a transfer; returns its key, under which [`take`](Self::take) gives it back.
@@ -273,6 +273,16 @@ impl Outcome {
             done: failed || transfer.last && whole,
         }
     }
+}
+
+fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The call for the transfer in this slot, which keeps what the call points to.

@@ -4,7 +4,7 @@
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 use nix::libc;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// One call, as the kernel is given it.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,12 @@ pub(crate) trait Queues {
     /// # Errors
     /// What the kernel says.
     fn notify(&mut self, events: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// A descriptor that is readable while there are completions.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn readable(&mut self) -> io::Result<OwnedFd>;
 }
 
 const DEPTH: u32 = 256;
@@ -98,6 +104,11 @@ impl Queues for IoUring {
 
     fn notify(&mut self, events: BorrowedFd<'_>) -> io::Result<()> {
         self.submitter().register_eventfd(events.as_raw_fd())
+    }
+
+    fn readable(&mut self) -> io::Result<OwnedFd> {
+        // SAFETY: the ring owns it, and outlives the call.
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }.try_clone_to_owned()
     }
 }
 

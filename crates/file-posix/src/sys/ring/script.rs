@@ -5,7 +5,7 @@ use block_core::{IoBuf, IoBufMut};
 use nix::libc;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -207,6 +207,12 @@ impl Queues for Script {
     fn notify(&mut self, events: BorrowedFd<'_>) -> io::Result<()> {
         self.world().events = Some(events.try_clone_to_owned()?);
         Ok(())
+    }
+
+    fn readable(&mut self) -> io::Result<OwnedFd> {
+        let events = super::event_counter()?;
+        self.notify(events.as_fd())?;
+        Ok(events)
     }
 }
 

@@ -5,10 +5,14 @@
 //! with one call. Completions wake the driver through an eventfd that the runtime watches; it reaps
 //! all there are, and wakes those that wait for them.
 //!
+//! A thread that takes turns of what it drives ([`block_core::turns`]) needs neither task nor eventfd,
+//! see `own`.
+//!
 //! A runtime that shuts down drops its driver. What is in flight is then waited for by a thread, so
 //! that memory, locks and counts are given back, and requests that other runtimes wait for end.
 
 mod orphan;
+mod own;
 mod request;
 mod state;
 #[cfg(test)]
@@ -35,6 +39,7 @@ use tokio::runtime::Handle;
 /// A ring that belongs to one runtime.
 pub(super) struct Lane<Q: Queues> {
     state: Mutex<State<Q>>,
+    /// Readable when something may have ended.
     events: OwnedFd,
 }
 
@@ -42,6 +47,8 @@ pub(super) struct Lane<Q: Queues> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Driver,
+    /// The thread that drives it without a task.
+    Owner,
     Helper,
 }
 
@@ -126,7 +133,12 @@ impl<Q: Queues> Lane<Q> {
             let mut state = self.state();
             state.submit(&mut after);
             state.reap(&mut after);
-            let next = state.next(after.wakers.len());
+            let woken = after.wakers.len();
+            let next = match state.next(woken) {
+                // The requests of these tasks wait for another turn.
+                Next::Sleep if by == By::Owner && woken > 0 => Next::Again,
+                next => next,
+            };
             if by == By::Driver {
                 state.awake = matches!(next, Next::Again);
             }

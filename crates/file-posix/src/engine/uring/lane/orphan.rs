@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Notices that the driver was dropped before its end, with its runtime.
+/// Notices that the driver was dropped before its end, with its runtime or thread.
 pub(super) struct Driver<Q: Queues + Send + 'static>(Arc<Lane<Q>>);
 
 impl<Q: Queues + Send + 'static> Driver<Q> {

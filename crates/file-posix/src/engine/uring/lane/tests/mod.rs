@@ -1,6 +1,7 @@
 //! A lane on a kernel that does what the test says.
 
 mod explorer;
+mod own;
 mod stories;
 
 use super::super::Held;
@@ -56,6 +57,15 @@ impl Bench {
         let fd = tempfile::tempfile().unwrap().into();
         let file = Arc::new(OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default()));
         Self { script, lane, runtime: Some(runtime), file, in_flight: InFlight::default() }
+    }
+
+    /// Its thread, this one, drives the lane by itself.
+    fn own() -> Self {
+        let script = Script::default();
+        let lane = Lane::open_own(Ring::over(script.clone())).unwrap();
+        let fd = tempfile::tempfile().unwrap().into();
+        let file = Arc::new(OpenFile::new(fd, false, Alignment::ANY, 0, BufferPool::default()));
+        Self { script, lane, runtime: None, file, in_flight: InFlight::default() }
     }
 
     fn request(&self, what: What) -> Request {
