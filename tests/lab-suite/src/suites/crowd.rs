@@ -58,7 +58,7 @@ impl Way {
 }
 
 pub fn run(device: &Device, suite: &mut Suite<'_>) {
-    let length = Duration::from_secs(setting("LAB_SECONDS").unwrap_or(10));
+    let length = Duration::from_secs(setting("LAB_SECONDS").unwrap_or(5));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     for (number, way) in (0..).zip(Way::of(device)) {
         let seed = setting("LAB_SEED").unwrap_or(now + number);
