@@ -290,9 +290,7 @@ fn take(
             session.hold_channel(channel);
             Ok(())
         }
-        Brought::Memory(region, file) => {
-            session.set_mem_table(&[region], vec![file], None).map(drop)
-        }
+        Brought::Memory(regions, files) => session.set_mem_table(&regions, files, None).map(drop),
     };
     if session.agreed(VhostUserProtocolFeatures::REPLY_ACK) {
         answer.give(stream, done.is_ok()).map_err(VhostError::SocketBroken)?;

@@ -177,23 +177,33 @@ fn a_table_of_memory_may_have_room_to_spare() {
 
 /// A front end may send a header first, with the files, and what follows it later.
 #[test]
-fn a_table_of_memory_may_come_in_pieces() {
+fn messages_may_come_in_pieces() {
     let device = Served::zoned(Spec::default());
     let file = tempfile::tempfile().unwrap();
     file.set_len(2 << 20).unwrap();
-    let mut raw = UnixStream::connect(device.socket()).unwrap();
-    agree(&mut raw, VhostUserProtocolFeatures::REPLY_ACK);
-    let header = [5, 1 | 8, 72].map(u32::to_ne_bytes).concat();
-    raw.send_with_fds(&[&header[..]], &[file.as_raw_fd(); 2]).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
     let mut both = table(2, [0, 1 << 20, USER, 0]);
     let second = [1 << 20, 1 << 20, USER + (1 << 20), 1 << 20].map(u64::to_ne_bytes).concat();
     both[40..].copy_from_slice(&second);
-    raw.write_all(&both).unwrap();
-    let mut reply = [0; 20];
-    raw.read_exact(&mut reply).unwrap();
-    assert_eq!(reply[12..], [0; 8]);
-    drop(raw);
+    let one = table(1, [0, 1 << 20, USER, 0]);
+    // Two regions, one with room to spare, one without.
+    for (files, table) in [(2, &both[..]), (1, &one), (1, &one[..40])] {
+        // After the request's number, in the header, behind it, in the number of regions, in a region.
+        for piece in [4, 9, 12, 14, 30] {
+            let mut raw = UnixStream::connect(device.socket()).unwrap();
+            agree(&mut raw, VhostUserProtocolFeatures::REPLY_ACK);
+            let header = [5, 1 | 8, table.len() as u32].map(u32::to_ne_bytes).concat();
+            let message = [&header, table].concat();
+            let (first, rest) = message.split_at(piece);
+            raw.send_with_fds(&[first], &[file.as_raw_fd(); 2][..files]).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            raw.write_all(rest).unwrap();
+            let mut reply = [0; 20];
+            raw.read_exact(&mut reply).unwrap_or_else(|e| {
+                panic!("{files} files, {} bytes, {piece} of them first: {e}", message.len())
+            });
+            assert_eq!(reply[12..], [0; 8]);
+        }
+    }
     // A channel is known by the first number of its header.
     let mut raw = UnixStream::connect(device.socket()).unwrap();
     agree(&mut raw, VhostUserProtocolFeatures::BACKEND_REQ);
