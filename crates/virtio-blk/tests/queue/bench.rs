@@ -22,6 +22,9 @@ pub const SPACE: u64 = 8 << 20;
 pub const ZONE: u64 = 1 << 20;
 pub const SECTORS: u64 = ZONE / 512;
 
+/// How often something is looked for, with a millisecond between, before it is missing.
+pub const ROUNDS: u32 = 60_000;
+
 #[derive(Clone, Default)]
 pub struct Told {
     pub used: Arc<AtomicU32>,
@@ -120,7 +123,7 @@ pub async fn bench(shape: Shape) -> Bench {
 
 impl Bench {
     pub async fn used(&mut self) -> (u16, u32) {
-        for _ in 0..2000 {
+        for _ in 0..ROUNDS {
             if let Some(used) = self.driver.take_used() {
                 return used;
             }
@@ -144,7 +147,7 @@ impl Bench {
 
     pub async fn broken(&mut self) -> Broken {
         self.kick.write(1).unwrap();
-        for _ in 0..2000 {
+        for _ in 0..ROUNDS {
             if let Some(why) = *self.told.broken.lock().unwrap() {
                 return why;
             }
@@ -155,6 +158,6 @@ impl Bench {
 
     pub async fn stop(self) -> u16 {
         self.commands.send(Command::Stop).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), self.queue).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(120), self.queue).await.unwrap().unwrap()
     }
 }

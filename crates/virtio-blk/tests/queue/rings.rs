@@ -1,6 +1,6 @@
 //! Rings, notifications and commands, and what kills a queue.
 
-use crate::bench::{Memory, NoLog, SECTORS, SPACE, Shape, Told, bench, rings};
+use crate::bench::{Memory, NoLog, ROUNDS, SECTORS, SPACE, Shape, Told, bench, rings};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -67,14 +67,20 @@ async fn memory_may_be_exchanged_between_requests() {
     assert_eq!(bench.stop().await, 1);
 }
 
-/// What breaks the rings kills the queue: nothing more is taken, and it can still be stopped.
-async fn kills(shape: Shape, make: impl FnOnce(&mut Driver)) -> Broken {
+/// What breaks the rings kills the queue: nothing more is taken, and it can still be stopped. What
+/// was `under_way` before still comes back: so many requests.
+async fn kills(shape: Shape, under_way: u16, make: impl FnOnce(&mut Driver)) -> Broken {
     let mut bench = bench(shape).await;
     make(&mut bench.driver);
     let why = bench.broken().await;
-    // What was under way before still comes back.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..ROUNDS {
+        if bench.driver.used_index() >= under_way {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let before = bench.driver.used_index();
+    assert_eq!(before, under_way, "what was under way comes back, and nothing else");
     bench.driver.rewind();
     if bench.driver.available_index() < 100 {
         bench.driver.request(4, 0, &[], 0);
@@ -89,31 +95,31 @@ async fn kills(shape: Shape, make: impl FnOnce(&mut Driver)) -> Broken {
 #[tokio::test]
 async fn rings_that_make_no_sense_kill_the_queue() {
     let shape = Shape::default();
-    let why = kills(shape, |driver| driver.set_available(65)).await;
+    let why = kills(shape, 0, |driver| driver.set_available(65)).await;
     assert_eq!(why, Broken::Available, "the index jumps by more than the queue holds");
-    let why = kills(shape, |driver| driver.publish(64)).await;
+    let why = kills(shape, 0, |driver| driver.publish(64)).await;
     assert_eq!(why, Broken::Endless { head: 64 }, "no such descriptor");
-    let why = kills(shape, |driver| {
+    let why = kills(shape, 0, |driver| {
         driver.set(0, virtio_driver::Descriptor::new(0, 16, flags::NEXT, 0));
         driver.publish(0);
     })
     .await;
     assert_eq!(why, Broken::Endless { head: 0 });
-    let why = kills(shape, |driver| {
+    let why = kills(shape, 0, |driver| {
         let header = driver.header(4, 0);
         let head = driver.chain(&[(header, 16, 0)]);
         driver.publish(head);
     })
     .await;
     assert_eq!(why, Broken::NoStatus { head: 0 });
-    let why = kills(shape, |driver| {
+    let why = kills(shape, 0, |driver| {
         let header = driver.header(4, 0);
         let head = driver.chain(&[(header, 16, 0), (SPACE, 1, flags::WRITE)]);
         driver.publish(head);
     })
     .await;
     assert_eq!(why, Broken::NoStatus { head: 0 }, "the status lies outside of memory");
-    let why = kills(shape, |driver| {
+    let why = kills(shape, 1, |driver| {
         let placed = driver.lay_out(15, 2 * SECTORS, &[1; 512], 15);
         driver.publish(placed.head);
         driver.publish(placed.head);
@@ -179,7 +185,7 @@ async fn a_request_that_comes_while_the_device_looks_is_no_lie() {
         unfinished: Vec::new(),
     };
     let queue = tokio::spawn(async move { run(setup, &mut receiver).await });
-    for _ in 0..2000 {
+    for _ in 0..ROUNDS {
         if driver.used_index() == 1 || told.broken.lock().unwrap().is_some() {
             break;
         }
