@@ -125,7 +125,7 @@ mod tests {
         let new = ops.start();
         assert!(!waiting.is_finished());
         drop(old);
-        timeout(Duration::from_secs(5), waiting).await.expect("ends").expect("no panic");
+        timeout(Duration::from_secs(120), waiting).await.expect("ends").expect("no panic");
         assert_eq!(ops.count(), 1);
         drop(new);
         ops.settle().await;
@@ -174,7 +174,7 @@ mod tests {
             }));
         }
         for _ in 0..50 {
-            timeout(Duration::from_secs(10), ops.settle()).await.expect("no starvation");
+            timeout(Duration::from_secs(120), ops.settle()).await.expect("no starvation");
         }
         for task in tasks {
             task.await.expect("no panic");
