@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer than anything takes here that is not stuck.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How the zones get to where the operation finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

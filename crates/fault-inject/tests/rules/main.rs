@@ -26,7 +26,7 @@ const ZONE: u64 = 256 << 10;
 const CAPACITY: u64 = 192 << 10;
 const NONE: RequestFlags = RequestFlags::empty();
 const SOON: Duration = Duration::from_millis(30);
-const LATE: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(120);
 
 struct Subject {
     node: Arc<Node>,
