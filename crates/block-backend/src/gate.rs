@@ -143,7 +143,7 @@ mod tests {
         });
         tokio::time::sleep(SOON).await;
         gate.close();
-        let error = timeout(Duration::from_secs(5), held).await.unwrap().unwrap().unwrap_err();
+        let error = timeout(Duration::from_secs(120), held).await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.kind().name(), "closed");
         gate.wait_empty().await;
     }

@@ -15,10 +15,13 @@ use block_backend::{
 use fault_inject::{Action, FaultInject, Ops, Rule, When};
 use hold::{Hold, SOON, held_device};
 use std::future::Future;
+use std::time::Duration;
 use tokio::time::timeout;
 
 const ZONE: u64 = 64 << 10;
 const BLOCK: u64 = 4096;
+/// How long something may take that would otherwise never happen.
+const LATE: Duration = Duration::from_secs(120);
 
 fn block(fill: u8) -> Vec<u8> {
     vec![fill; 4096]
@@ -48,7 +51,7 @@ async fn a_dropped_append_lands_and_the_next_one_follows_it(builder: BackendBuil
     });
     assert!(timeout(SOON, disk.settle()).await.is_err(), "the dropped append still runs");
     hold.open();
-    timeout(SOON * 100, disk.settle()).await.unwrap().unwrap();
+    timeout(LATE, disk.settle()).await.unwrap().unwrap();
     assert_eq!(next.await.unwrap().unwrap(), ZONE + BLOCK);
     assert_eq!(pointer(&disk, 1).await, 2 * BLOCK);
     assert_eq!(disk.read(ZONE, 8192).await.unwrap(), [block(1), block(2)].concat());
@@ -84,7 +87,7 @@ async fn management_waits_for_a_dropped_write_and_goes_on_when_it_is_dropped_its
     start_and_drop(&hold, disk.write(ZONE, block(1))).await;
     assert!(timeout(SOON, disk.finish_zones(ZONE, ZONE)).await.is_err());
     assert!(
-        timeout(SOON, disk.reset_zones(2 * ZONE, ZONE)).await.is_ok(),
+        timeout(LATE, disk.reset_zones(2 * ZONE, ZONE)).await.is_ok(),
         "zones do not wait for one another"
     );
     hold.open();
@@ -158,7 +161,7 @@ fn a_runtime_that_goes_away_in_the_middle_leaves_the_zone_usable(builder: Backen
     std::thread::sleep(SOON);
     first.shutdown_background();
     hold.open();
-    let answer = second.block_on(async { timeout(SOON * 100, waiting).await.unwrap().unwrap() });
+    let answer = second.block_on(async { timeout(LATE, waiting).await.unwrap().unwrap() });
     second.block_on(async {
         disk.settle().await.unwrap();
         // Whatever the second append heard, pointer and data agree, and the zone goes on.
@@ -179,16 +182,13 @@ fn two_runtimes_take_turns_although_only_one_is_driven_at_a_time(builder: Backen
     for n in 0..20 {
         let turn = if n % 2 == 0 { &first } else { &second };
         turn.block_on(async {
-            let append = timeout(SOON * 100, disk.append(ZONE, block(n))).await;
+            let append = timeout(LATE, disk.append(ZONE, block(n))).await;
             assert!(append.expect("the other runtime holds nothing").is_ok());
             if n % 5 == 4 {
-                timeout(SOON * 100, disk.flush()).await.expect("nor the table").unwrap();
+                timeout(LATE, disk.flush()).await.expect("nor the table").unwrap();
             }
             if n % 7 == 6 {
-                timeout(SOON * 100, disk.reset_zones(ZONE, ZONE))
-                    .await
-                    .expect("nor the zone")
-                    .unwrap();
+                timeout(LATE, disk.reset_zones(ZONE, ZONE)).await.expect("nor the zone").unwrap();
             }
         });
     }
@@ -276,8 +276,17 @@ async fn a_close_that_is_dropped_half_way_is_ended_by_the_next() {
     // A flush has nothing to write any more; closing leaves a mark.
     let hang = Action::Hang { when: When::Before };
     storage.add(Rule::new("stopped", hang).on(Ops::WRITE)).unwrap();
-    assert!(timeout(SOON, disk.close()).await.is_err());
-    assert!(zoned.is_closed(), "it had begun with the nodes");
+    let mut closing = Box::pin(disk.close());
+    let begins = async {
+        loop {
+            assert!(timeout(SOON, &mut closing).await.is_err());
+            if zoned.is_closed() {
+                break;
+            }
+        }
+    };
+    timeout(LATE, begins).await.expect("it begins with the nodes");
+    drop(closing);
     storage.remove("stopped").unwrap();
     disk.close().await.unwrap();
     assert!(file.is_closed(), "all nodes are closed");

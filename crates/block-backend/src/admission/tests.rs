@@ -168,7 +168,7 @@ async fn explore(seed: u64) {
         release(&world, n, End::Done);
     }
     for Caller { n, future } in callers {
-        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), future).await;
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(120), future).await;
         match answer.unwrap_or_else(|_| panic!("request {n} hangs")) {
             Ok(same) => {
                 assert_eq!(same, n);
@@ -399,7 +399,7 @@ fn current_thread() -> Runtime {
 
 async fn all_end(all: impl Iterator<Item = Carried>) {
     for request in all {
-        let end = tokio::time::timeout(std::time::Duration::from_secs(20), request);
+        let end = tokio::time::timeout(std::time::Duration::from_secs(120), request);
         end.await.expect("it does not hang").unwrap();
     }
 }

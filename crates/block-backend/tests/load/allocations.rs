@@ -5,6 +5,7 @@ use crate::counted::{Measure, alone};
 use crate::data;
 use block_backend::image::{CreateOptions, GeometryConfig, create_zoned};
 use block_backend::{BlockBackend, IoBuf, IoBufMut};
+use std::cell::Cell;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::Path;
@@ -14,21 +15,30 @@ const LEN: usize = 4096;
 /// What the runtime may allocate meanwhile, for all rounds together: blocks of its queues, timers.
 const BESIDE: usize = 50;
 
-/// How often each of many requests allocates, after some that warm up what is kept.
-async fn each<F: Future<Output = ()>>(mut request: impl FnMut(u64) -> F) -> f64 {
-    for n in 0..100 {
-        request(n).await;
-    }
-    let measure = Measure::start();
-    for n in 0..ROUNDS {
-        request(n as u64).await;
-    }
-    measure.calls() as f64 / ROUNDS as f64
-}
-
-fn at_most(what: &str, each: f64, most: usize) {
-    println!("{what}: {each:.2} allocations each");
+/// Each of many requests allocates at most so often, after some that warm up what is kept. The
+/// least of a few measurements counts: the whole program's allocations are counted, and a test that
+/// waits for its turn makes its runtime meanwhile.
+async fn at_most<F: Future<Output = ()>>(
+    what: &str,
+    most: usize,
+    mut request: impl FnMut(u64) -> F,
+) {
     let most = most as f64 + BESIDE as f64 / ROUNDS as f64;
+    let mut each = f64::INFINITY;
+    for _ in 0..5 {
+        for n in 0..100 {
+            request(n).await;
+        }
+        let measure = Measure::start();
+        for n in 0..ROUNDS {
+            request(n as u64).await;
+        }
+        each = each.min(measure.calls() as f64 / ROUNDS as f64);
+        if each <= most {
+            break;
+        }
+    }
+    println!("{what}: {each:.2} allocations each");
     assert!(each <= most, "{what}: {each} allocations each, more than {most}");
 }
 
@@ -41,22 +51,21 @@ fn file(folder: &Path) -> String {
 /// Reads and writes blocks, one after another.
 async fn reads_and_writes(name: &str, image: &str, reads: usize, writes: usize) {
     let disk = BlockBackend::open(image).await.unwrap();
-    let mut kept = Some(IoBufMut::zeroed(LEN));
-    let mut before = Measure::start();
-    for n in 0..ROUNDS + 100 {
-        if n == 100 {
-            before = Measure::start();
+    let kept = Cell::new(Some(IoBufMut::zeroed(LEN)));
+    let read = |n| {
+        let (disk, kept) = (&disk, &kept);
+        async move {
+            let buf = kept.take().unwrap();
+            kept.set(Some(disk.read_buf(n % 100 * LEN as u64, buf).await.unwrap()));
         }
-        let at = (n % 100 * LEN) as u64;
-        kept = Some(disk.read_buf(at, kept.take().unwrap()).await.unwrap());
-    }
-    at_most(&format!("{name}: reads"), before.calls() as f64 / ROUNDS as f64, reads);
+    };
+    at_most(&format!("{name}: reads"), reads, read).await;
     let data: IoBuf = kept.take().unwrap().freeze();
-    let written = each(|n| {
+    let write = |n| {
         let (disk, data) = (disk.clone(), data.clone());
         async move { disk.write(n % 100 * LEN as u64, data).await.unwrap() }
-    });
-    at_most(&format!("{name}: writes"), written.await, writes);
+    };
+    at_most(&format!("{name}: writes"), writes, write).await;
     disk.close().await.unwrap();
 }
 
@@ -104,15 +113,15 @@ async fn an_append_allocates_for_its_place_in_line() {
     };
     create_zoned(&path, &CreateOptions::new(geometry), false).await.unwrap();
     let disk = BlockBackend::open(path.to_str().unwrap()).await.unwrap();
-    let appends = each(|_| {
+    let append = |_| {
         let disk = disk.clone();
         async move {
             disk.append(0, data()).await.unwrap();
         }
-    });
+    };
     // Alone, it pays for all: two nodes, its entry and its answer, the line, the zone's task, the
     // batch.
-    at_most("appends, one at a time", appends.await, 11);
+    at_most("appends, one at a time", 11, append).await;
     disk.close().await.unwrap();
 }
 

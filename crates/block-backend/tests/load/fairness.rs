@@ -6,7 +6,7 @@ use block_backend::BlockBackend;
 use std::time::Duration;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_zone_that_is_stuck_holds_up_no_other() {
@@ -38,8 +38,8 @@ async fn behind_a_limit_zones_take_turns() {
         let crowded = stack.pointer(1).await / BLOCK;
         println!("the crowd made {crowded} of {MANY} while others made {}", (round + 1) * 8);
         assert!(crowded > 0, "nor do the others hold up the crowd");
-        // One of the others' requests waits for those ahead of it in flight, then for its own.
-        assert!(crowded <= 24 * 3 * 8, "{crowded} overtook 24 requests of the others");
+        // In the order in which they came, the crowd would be through before the first of the others.
+        assert!(crowded < MANY / 2, "{crowded} overtook 24 requests of the others");
     }
     stack.go_on_fast();
     end(crowd).await;

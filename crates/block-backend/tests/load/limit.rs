@@ -13,6 +13,7 @@ const LIMIT: usize = 32;
 /// What may be allocated for one request in line, in bytes, without its data.
 const IN_LINE: usize = 3 << 10;
 const SOON: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_secs(120);
 
 fn limited() -> BackendBuilder {
     BlockBackend::builder().max_in_flight(LIMIT)
@@ -159,12 +160,12 @@ fn a_runtime_that_goes_away_gives_its_places_back() {
     while stack.disk.pressure().unwrap().waiting < 6 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    first.shutdown_timeout(Duration::from_secs(5));
+    first.shutdown_timeout(LATE);
     assert!(gone.iter().all(|task| task.is_finished()));
     stack.go_on();
     second.block_on(async {
         for task in here {
-            timeout(100 * SOON, task).await.unwrap().unwrap().unwrap();
+            timeout(LATE, task).await.unwrap().unwrap().unwrap();
         }
         let now = stack.disk.pressure().unwrap();
         assert_eq!((now.in_flight, now.waiting), (0, 0));
