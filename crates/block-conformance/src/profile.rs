@@ -76,7 +76,7 @@ impl Profile {
             resizes: true,
             zones: ZoneHabits::default(),
             error_offset: 0,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(240),
             only: None,
             left_out: Vec::new(),
         }

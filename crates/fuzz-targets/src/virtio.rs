@@ -154,7 +154,7 @@ async fn play(content: &Content, event_idx: bool, steps: &[Step]) -> &'static st
     }
     wake(&kick).await;
     commands.send(Command::Stop).unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(20), running);
+    let ended = tokio::time::timeout(Duration::from_secs(120), running);
     let position = ended.await.expect("the queue does not stop").unwrap();
     let is_dead = dead.0.load(Ordering::SeqCst);
     // What is checked below may be what the guest overwrote.

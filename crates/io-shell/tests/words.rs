@@ -186,7 +186,7 @@ fn run_hostile(image: &'static str, lines: &[String]) -> Result<(), TestCaseErro
             prop_assert!(out.len() < 32 << 20, "{line}: {} bytes", out.len());
         }
         s.shell.finish(&mut Vec::new()).await.unwrap();
-        prop_assert!(start.elapsed() < Duration::from_secs(20), "{lines:?}");
+        prop_assert!(start.elapsed() < Duration::from_secs(600), "{lines:?}");
         Ok(())
     })
 }

@@ -19,7 +19,7 @@ pub const USER: u64 = 0x7000_0000_0000;
 pub const PROTOCOL_FEATURES: u64 = 1 << 30;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One queue of a guest.
 #[derive(Debug)]

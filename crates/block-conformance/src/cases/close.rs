@@ -41,7 +41,7 @@ async fn settle_does_not_wait_for_what_starts_later(cx: Cx) -> Outcome {
         });
     }
     for _ in 0..20 {
-        let settled = tokio::time::timeout(Duration::from_secs(10), cx.node.settle()).await;
+        let settled = tokio::time::timeout(Duration::from_secs(120), cx.node.settle()).await;
         match settled {
             Ok(result) => result?,
             Err(_) => return failed("settle did not end while others went on reading"),

@@ -78,7 +78,7 @@ fn the_channel_ends_when_the_front_end_is_left() {
     hands_over(&mut guest, theirs);
     assert!(!is_over(&mut ours));
     drop(guest);
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while !is_over(&mut ours) {
         assert!(Instant::now() < end, "nobody lets go of it");
         std::thread::sleep(Duration::from_millis(1));
@@ -258,7 +258,7 @@ fn say(raw: &mut UnixStream, request: u32, flags: u32, payload: &[u8]) {
 
 /// Agrees on this of vhost-user's own.
 fn agree(raw: &mut UnixStream, features: VhostUserProtocolFeatures) {
-    raw.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    raw.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     say(raw, 3, 1, &[]);
     say(raw, 1, 1, &[]);
     raw.read_exact(&mut [0; 20]).unwrap();

@@ -7,6 +7,7 @@ use vhost::vhost_user::VhostUserFrontend;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_driver::{Guest, PROTOCOL_FEATURES, USER};
+use vmm_sys_util::eventfd::EventFd;
 
 const ZONED: u64 = 1 << 17;
 const EVENT_IDX: u64 = 1 << 29;
@@ -190,8 +191,9 @@ fn a_queue_that_was_turned_off_touches_nothing() {
     let mut guest = device.guest(1);
     let driver = &mut guest.queues[0].driver;
     let slow = driver.request(0, 0, &[], 512);
+    let kicked = Instant::now();
     guest.queues[0].kick();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     // The device says from which request on it wants a kick: it took this one.
     let driver = &guest.queues[0].driver;
     let wants_kick = driver.used() + 4 + 8 * u64::from(driver.size());
@@ -199,7 +201,8 @@ fn a_queue_that_was_turned_off_touches_nothing() {
         assert!(Instant::now() < end, "the request is not taken");
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(driver.used_index(), 0, "it is under way");
+    // Unless this thread stood still meanwhile, it is under way.
+    assert!(driver.used_index() == 0 || kicked.elapsed() >= by, "it came back too soon");
     guest.frontend.set_vring_enable(0, false).unwrap();
     let driver = &mut guest.queues[0].driver;
     assert_eq!(driver.take_used(), Some((slow.head, 513)));
@@ -211,6 +214,17 @@ fn a_queue_that_was_turned_off_touches_nothing() {
     assert!(guest.queues[0].driver.read(0, 8 << 20) == before, "memory changed");
     guest.frontend.set_vring_enable(0, true).unwrap();
     assert_eq!(guest.queues[0].outcome(&next).data, [6; 512]);
+}
+
+/// How often the guest was notified since the last look, once it was: that comes after the answer.
+fn told(call: &EventFd) -> u64 {
+    for _ in 0..60_000 {
+        if let Ok(told) = call.read() {
+            return told;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("the guest is not notified");
 }
 
 #[test]
@@ -228,8 +242,10 @@ fn the_guest_is_notified_as_it_wishes() {
         for _ in placed {
             guest.queues[0].used();
         }
+        let told = told(&guest.queues[0].call);
+        // Nor is it told again.
         std::thread::sleep(Duration::from_millis(50));
-        let told = guest.queues[0].call.read().unwrap();
+        let told = told + guest.queues[0].call.read().unwrap_or(0);
         assert!(if event_idx { told == 1 } else { told >= 1 }, "{event_idx} {told}");
     }
 }
@@ -240,13 +256,12 @@ fn the_way_to_notify_may_change_while_requests_run() {
     let mut guest = device.guest(1);
     assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
     let other = guest.queues[0].call.try_clone().unwrap();
-    guest.queues[0].call = vmm_sys_util::eventfd::EventFd::new(0x800).unwrap();
+    guest.queues[0].call = EventFd::new(0x800).unwrap();
     drop(other);
     let call = guest.queues[0].call.try_clone().unwrap();
     guest.frontend.set_vring_call(0, &call).unwrap();
     assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
-    std::thread::sleep(Duration::from_millis(50));
-    assert!(call.read().unwrap() >= 1);
+    assert!(told(&call) >= 1);
 }
 
 #[test]
