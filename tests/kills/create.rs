@@ -1,6 +1,6 @@
 //! `zblk create`, killed: there is an image then, or none, and nothing between.
 
-use crate::process::{Place, kill_within, text};
+use crate::process::{Place, kill_within, next_guess, text};
 use power_cut::Rng;
 use std::path::Path;
 use std::time::Instant;
@@ -13,7 +13,7 @@ pub fn kill(mut rng: Rng, kills: u64) -> String {
     let place = Place::new();
     let start = Instant::now();
     place.zblk(&[&["create", "whole.zbd"][..], &ARGS].concat()).unwrap();
-    let needs = start.elapsed();
+    let mut needs = start.elapsed();
     let (mut killed, mut none, mut half, mut old, mut new) = (0, 0, 0, 0, 0);
     for attempt in 0..kills * 10 {
         if killed == kills {
@@ -27,7 +27,9 @@ pub fn kill(mut rng: Rng, kills: u64) -> String {
         }
         let mut command = place.command("zblk");
         command.args(["create", &name, "--force"]).args(ARGS);
-        killed += u64::from(kill_within(command, needs, &mut rng));
+        let hit = kill_within(command, needs, &mut rng);
+        killed += u64::from(hit);
+        needs = needs.mul_f64(next_guess(hit));
         match look(&place, &path) {
             Seen::Nothing => {
                 assert!(!over, "the old file is gone altogether");

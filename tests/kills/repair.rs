@@ -1,6 +1,6 @@
 //! `zblk check --repair`, killed: the next repair does the rest, and nothing is lost.
 
-use crate::process::{Place, kill_within, text};
+use crate::process::{Place, kill_within, next_guess, text};
 use power_cut::Rng;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ pub fn kill(mut rng: Rng, kills: u64) -> String {
     assert!(filled.status.success(), "{filled:?}");
     let good = report(&place, "good.zbd");
 
-    let needs = time_of_a_repair(&place, &mut rng);
+    let mut needs = time_of_a_repair(&place, &mut rng);
     let (mut killed, mut unfinished, mut lost_pages) = (0, 0, 0);
     for attempt in 0..kills * 10 {
         if killed == kills {
@@ -44,7 +44,9 @@ pub fn kill(mut rng: Rng, kills: u64) -> String {
             command.args(["check", &name, "--repair"]);
             command
         };
-        killed += u64::from(kill_within(repair(), needs, &mut rng));
+        let hit = kill_within(repair(), needs, &mut rng);
+        killed += u64::from(hit);
+        needs = needs.mul_f64(next_guess(hit));
         let between = place.zblk(&["check", &name]);
         let left = between.as_ref().unwrap_or_else(|e| e)["findings"].as_array().unwrap().len();
         assert!(left <= before["findings"].as_array().unwrap().len(), "a kill made it worse");

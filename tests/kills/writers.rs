@@ -116,7 +116,7 @@ pub fn kill(mut rng: Rng, kills: u64) -> String {
         dropped += compare(&known, &found);
         known = found;
     }
-    assert!(dropped > 100, "zones were hardly ever reset: {dropped}");
+    assert!(dropped > 0, "no zone was ever reset");
     format!(
         "{kills} kills of {images} images, {records} records promised before them, {dropped} \
          dropped with their zones"
