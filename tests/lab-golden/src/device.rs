@@ -83,6 +83,6 @@ impl Programs {
 /// A program that is ended if it hangs.
 fn patient(words: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", "60"]).args(words);
+    command.args(["-k", "5", "300"]).args(words);
     command
 }

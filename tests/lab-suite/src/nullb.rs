@@ -127,7 +127,7 @@ impl NullBlk {
         let index = fs::read_to_string(self.folder.join("index")).map_err(|e| e.to_string())?;
         let numbered = PathBuf::from(format!("/dev/nullb{}", index.trim()));
         let named = Path::new("/dev").join(name);
-        for _ in 0..200 {
+        for _ in 0..2000 {
             if let Some(node) = [&named, &numbered].into_iter().find(|n| n.exists()) {
                 return Ok(node.clone());
             }

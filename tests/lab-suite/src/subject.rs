@@ -167,9 +167,9 @@ pub async fn open(options: Options, how: Inherited) -> Result<Arc<Node>> {
 }
 
 /// Opens once whoever had the device open has let go of it: a node that was dropped with requests
-/// under way keeps its device until they have ended.
+/// under way keeps its device until they have ended. How long that may take is for the case to say.
 pub async fn open_soon(options: Options, how: Inherited) -> Result<Arc<Node>> {
-    for _ in 0..500 {
+    loop {
         match open(options.clone(), how).await {
             Err(e) if e.kind().name() == "busy" => {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -177,7 +177,6 @@ pub async fn open_soon(options: Options, how: Inherited) -> Result<Arc<Node>> {
             result => return result,
         }
     }
-    open(options, how).await
 }
 
 /// Data that differs from its neighbours and is never 0.

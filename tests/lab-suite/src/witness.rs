@@ -44,7 +44,7 @@ pub fn dd_read(device: &str, offset: u64, len: u64) -> Vec<u8> {
 
 /// Empties all zones, once nobody uses the device any more.
 pub fn reset_all(device: &str) {
-    for _ in 0..500 {
+    for _ in 0..3000 {
         let done = Command::new("blkzone").args(["reset", device]).output().unwrap();
         if !String::from_utf8_lossy(&done.stderr).contains("busy") {
             break;

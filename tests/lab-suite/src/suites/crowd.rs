@@ -193,7 +193,7 @@ async fn is_let_go(subject: &Subject) -> Result<(), String> {
         let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
         files.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|file| file == subject.path)
     };
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if !is_held() {
             return Ok(());
         }

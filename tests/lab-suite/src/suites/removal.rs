@@ -7,11 +7,12 @@ use crate::subject::{
 };
 use block_core::{Node, Result, Zone, ZoneOp};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// No request may take longer than this to end once the device is gone.
-const SOON: Duration = Duration::from_secs(45);
+pub const SOON: Duration = Duration::from_secs(110);
 
 /// How requests are made while the device goes away.
 #[derive(Clone, Copy, Debug)]
@@ -26,16 +27,49 @@ enum Load {
     Mixed,
 }
 
-/// Repeats an operation until it fails; how often it worked, and the error.
-async fn until_it_fails<F>(mut operation: impl FnMut(u64) -> F) -> (u64, block_core::Error)
-where
-    F: Future<Output = Result<()>>,
-{
-    let mut count = 0;
-    loop {
-        match operation(count).await {
-            Ok(()) => count += 1,
-            Err(error) => return (count, error),
+/// Tasks that repeat an operation each until it fails.
+#[derive(Default)]
+pub struct Tasks {
+    set: JoinSet<(u64, block_core::Error)>,
+    /// How often each has worked.
+    worked: Vec<Arc<AtomicU64>>,
+}
+
+impl Tasks {
+    /// One more, which is told how often it has worked.
+    pub fn spawn<F>(&mut self, mut operation: impl FnMut(u64) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        let worked = Arc::new(AtomicU64::new(0));
+        self.worked.push(Arc::clone(&worked));
+        self.set.spawn(async move {
+            loop {
+                let count = worked.load(Ordering::Relaxed);
+                match operation(count).await {
+                    Ok(()) => worked.store(count + 1, Ordering::Relaxed),
+                    Err(error) => return (count, error),
+                }
+            }
+        });
+    }
+
+    /// Waits until each has worked, or so long that one cannot: then its error says why.
+    pub async fn are_at_work(&self) {
+        for _ in 0..6000 {
+            if self.worked.iter().all(|worked| worked.load(Ordering::Relaxed) > 0) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Each has worked and ends soon, by an error of the device.
+    pub async fn end_by_an_error(self) {
+        let ended = tokio::time::timeout(SOON, self.set.join_all()).await;
+        for (count, error) in ended.expect("requests in flight end") {
+            assert!(count > 0, "it worked before: {error}");
+            assert_eq!(error.kind().name(), "io", "{error}");
         }
     }
 }
@@ -50,13 +84,14 @@ async fn append(node: &Node, z: Zone, len: u64, seed: u64) -> Result<()> {
     }
 }
 
-type Ended = (u64, block_core::Error);
-
-fn start(load: Load, node: &Arc<Node>, seq: &[Zone], unit: u64) -> JoinSet<Ended> {
-    let mut tasks = JoinSet::new();
-    let appender = |tasks: &mut JoinSet<Ended>, z: Zone, len: u64| {
+fn start(load: Load, node: &Arc<Node>, seq: &[Zone], unit: u64) -> Tasks {
+    let mut tasks = Tasks::default();
+    let appender = |tasks: &mut Tasks, z: Zone, len: u64| {
         let node = Arc::clone(node);
-        tasks.spawn(async move { until_it_fails(|i| append(&node, z, len, i)).await });
+        tasks.spawn(move |i| {
+            let node = Arc::clone(&node);
+            async move { append(&node, z, len, i).await }
+        });
     };
     match load {
         Load::None => {}
@@ -71,35 +106,28 @@ fn start(load: Load, node: &Arc<Node>, seq: &[Zone], unit: u64) -> JoinSet<Ended
             let large = (64 * unit).min(seq[0].capacity);
             appender(&mut tasks, seq[0], large);
             let (z, other) = (seq[1], Arc::clone(node));
-            tasks.spawn(async move {
-                until_it_fails(|_| async {
-                    other.read(z.start, vec![0; unit as usize].into()).await.map(drop)
-                })
-                .await
+            tasks.spawn(move |_| {
+                let other = Arc::clone(&other);
+                async move { other.read(z.start, vec![0; unit as usize].into()).await.map(drop) }
             });
             let other = Arc::clone(node);
-            tasks.spawn(async move {
-                until_it_fails(|_| async { other.report_zones(0, usize::MAX).await.map(drop) })
-                    .await
+            tasks.spawn(move |_| {
+                let other = Arc::clone(&other);
+                async move { other.report_zones(0, usize::MAX).await.map(drop) }
             });
             let (z, other) = (seq[2], Arc::clone(node));
-            tasks.spawn(async move {
-                until_it_fails(|i| {
-                    let op = [ZoneOp::Open, ZoneOp::Close, ZoneOp::Finish, ZoneOp::Reset];
-                    other.manage_zones(op[i as usize % 4], z.start, z.length)
-                })
-                .await
+            tasks.spawn(move |i| {
+                let op = [ZoneOp::Open, ZoneOp::Close, ZoneOp::Finish, ZoneOp::Reset];
+                let other = Arc::clone(&other);
+                async move { other.manage_zones(op[i as usize % 4], z.start, z.length).await }
             });
             let (z, other) = (seq[3], Arc::clone(node));
-            tasks.spawn(async move {
-                until_it_fails(|i| {
-                    let other = &other;
-                    async move {
-                        append(other, z, unit, i).await?;
-                        other.flush().await
-                    }
-                })
-                .await
+            tasks.spawn(move |i| {
+                let other = Arc::clone(&other);
+                async move {
+                    append(&other, z, unit, i).await?;
+                    other.flush().await
+                }
             });
         }
     }
@@ -113,13 +141,10 @@ async fn round(device: Device, load: Load) {
     let node = open_soon(options_of(&subject.path), DIRECT).await.unwrap();
     let (unit, seq) = (unit(&node), sequential(&node).await);
     let tasks = start(load, &node, &seq, unit);
+    tasks.are_at_work().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let plug = tokio::task::spawn_blocking(move || Plug::pull(&device, &subject)).await.unwrap();
-    let ended = tokio::time::timeout(SOON, tasks.join_all()).await;
-    for (count, error) in ended.expect("requests in flight end") {
-        assert!(count > 0, "it worked before: {error}");
-        assert_eq!(error.kind().name(), "io", "{error}");
-    }
+    tasks.end_by_an_error().await;
     let afterwards = async {
         for z in &seq {
             assert_eq!(kind(node.append(z.start, data(1, unit), NO_FLAGS).await), "io");
