@@ -14,6 +14,7 @@ lab_apt_options() {
         -o "Dir::Cache=$lab_apt_dir/cache"
         -o Acquire::Languages=none
         -o DPkg::Lock::Timeout=300
+        -o Acquire::Retries=5
         # Several machines' caches are in a home that apt's own user can't enter.
         -o APT::Sandbox::User="$(id -un)"
     )
