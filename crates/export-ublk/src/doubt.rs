@@ -6,7 +6,7 @@
 //! sent it is wrong. So these are known, whenever they come, and there are no more of them than the
 //! queues hold.
 
-use block_core::{Result, ZoneCondition};
+use block_core::{IoVec, Result, ZoneCondition};
 use block_export::{Export, Request};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -42,8 +42,28 @@ impl Doubts {
         Ok(())
     }
 
+    /// Makes a write, or what is left of it if it was made already. After [`look`](Self::look).
+    ///
+    /// # Errors
+    /// Those of [`Export::write_again`].
+    pub(crate) async fn write(
+        &self,
+        export: &Export,
+        offset: u64,
+        data: IoVec,
+        fua: bool,
+    ) -> Result<()> {
+        if self.may_be_made(export, offset) {
+            export.write_again(offset, data, fua).await?;
+            self.resolved();
+        } else {
+            export.serve(Request::Write { offset, data, fua }).await?;
+        }
+        Ok(())
+    }
+
     /// Whether a write that begins here may have been made.
-    pub(crate) fn may_be_made(&self, export: &Export, offset: u64) -> bool {
+    fn may_be_made(&self, export: &Export, offset: u64) -> bool {
         if self.left.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -55,7 +75,7 @@ impl Doubts {
     }
 
     /// One of them is made.
-    pub(crate) fn resolved(&self) {
+    fn resolved(&self) {
         // None are left, if this fails.
         let _ = self
             .left
@@ -102,6 +122,7 @@ mod tests {
     use super::*;
     use block_backend::BlockBackend;
     use block_backend::image::{CreateOptions, GeometryConfig, create_zoned};
+    use block_core::IoVecMut;
     use block_export::Identity;
     use tempfile::TempDir;
 
@@ -179,6 +200,64 @@ mod tests {
         assert_eq!(doubtful(&doubts, &export), [2 * ZONE, 3 * ZONE - 512]);
         doubts.forget(&reset_by(&Request::ResetAll));
         assert!(doubtful(&doubts, &export).is_empty());
+    }
+
+    /// The kernel sends 4096 bytes after a take-over.
+    async fn sent(doubts: &Doubts, export: &Export, offset: u64, data: Vec<u8>) -> Result<()> {
+        doubts.look(export).await?;
+        doubts.write(export, offset, data.into(), false).await
+    }
+
+    /// How far zone 1 is written, and with what.
+    async fn found(export: &Export) -> (u64, Vec<u8>) {
+        let zone = export.backend().report_zones(ZONE, 1).await.unwrap().remove(0);
+        let len = zone.write_pointer.unwrap() - ZONE;
+        let into = IoVecMut::from(export.backend().buffer(usize::try_from(len).unwrap()));
+        (len, export.backend().read_vectored(ZONE, into).await.unwrap().to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_made_is_answered_and_not_made_again() {
+        let (export, _dir) = taken_over().await;
+        let doubts = Doubts::of(8);
+        sent(&doubts, &export, ZONE, vec![1; 4096]).await.unwrap();
+        assert_eq!(found(&export).await, (4096, vec![1; 4096]));
+        // One of which only the front had landed is made to its end.
+        let mut longer = vec![1; 4096];
+        longer.extend([2; 4096]);
+        sent(&doubts, &export, ZONE, longer.clone()).await.unwrap();
+        assert_eq!(found(&export).await, (8192, longer.clone()));
+        // One that had not begun is made.
+        sent(&doubts, &export, ZONE + 8192, vec![3; 4096]).await.unwrap();
+        longer.extend([3; 4096]);
+        assert_eq!(found(&export).await, (12_288, longer));
+    }
+
+    #[tokio::test]
+    async fn a_write_of_other_data_is_refused_and_leaves_the_doubts_to_others() {
+        let (export, _dir) = taken_over().await;
+        let doubts = Doubts::of(1);
+        for _ in 0..3 {
+            let refused = sent(&doubts, &export, ZONE, vec![9; 4096]).await.unwrap_err();
+            assert_eq!(refused.kind().name(), "write-pointer-mismatch", "{refused}");
+        }
+        assert_eq!(found(&export).await, (4096, vec![1; 4096]));
+        sent(&doubts, &export, ZONE, vec![1; 4096]).await.unwrap();
+        // That was all that the queues can have held: whoever repeats a write now is wrong.
+        let refused = sent(&doubts, &export, ZONE, vec![1; 4096]).await.unwrap_err();
+        assert_eq!(refused.kind().name(), "write-pointer-mismatch", "{refused}");
+    }
+
+    #[tokio::test]
+    async fn what_is_repeated_in_a_zone_that_is_not_in_doubt_is_refused() {
+        let (export, _dir) = taken_over().await;
+        let doubts = Doubts::of(8);
+        sent(&doubts, &export, 0, vec![4; 4096]).await.unwrap();
+        let refused = sent(&doubts, &export, 0, vec![4; 4096]).await.unwrap_err();
+        assert_eq!(refused.kind().name(), "write-pointer-mismatch", "{refused}");
+        // Nor is one of a new device.
+        let refused = sent(&Doubts::of(0), &export, ZONE, vec![1; 4096]).await.unwrap_err();
+        assert_eq!(refused.kind().name(), "write-pointer-mismatch", "{refused}");
     }
 
     #[tokio::test]

@@ -11,15 +11,18 @@
 //! - `control`: the commands that add, start, recover, stop and delete a device, from one thread;
 //! - `queue`: a thread for each hardware queue, with a tokio runtime of its own, so that a request
 //!   and all that the graph does for it stay on that thread;
-//! - `park`: how such a thread sleeps: in one call that hands results to the kernel, waits for
-//!   requests, and wakes for whatever else the runtime waits for;
+//! - `crew`: the requests that such a thread serves side by side, and `bell`: what wakes it for them;
+//! - `park`: how it sleeps: in one call that hands results to the kernel, waits for requests, and
+//!   wakes for files' rings, other threads and whatever the runtime waits for;
 //! - `request`: from the kernel's descriptor to a request and from its outcome to the result;
 //! - `resize`: what the kernel is told of a device that has become larger;
 //! - `doubt`: which writes an earlier server may have made already;
 //! - `sys`: the few calls that need `unsafe`.
 #![deny(unsafe_code)]
 
+mod bell;
 mod control;
+mod crew;
 mod device;
 mod doubt;
 mod error;

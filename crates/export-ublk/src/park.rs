@@ -1,17 +1,21 @@
 //! How a queue's thread sleeps.
 //!
-//! Its runtime calls [`before_park`] when no task can run. In one system call, this hands the
-//! outcomes of requests to the kernel and waits for the next requests. The runtime's own reactor,
-//! an epoll descriptor, is watched from the same ring, so that whatever else the thread's tasks
-//! wait for (a file's ring, threads of the blocking pool) wakes it too.
+//! In one system call, it hands the outcomes of requests to the kernel and waits for the next
+//! requests. Whatever else can wake the thread is watched from the same ring: the rings of files
+//! whose requests are in flight, of which it takes turns ([`block_core::turns`]); the bell that other
+//! threads ring; and the runtime's reactor, an epoll descriptor.
 //!
-//! Each return from the wait wakes the task that serves, so that the runtime does not sleep in its
-//! own reactor, where a request could not wake it: it looks there for events without waiting, lets
-//! the tasks run and comes back.
+//! While the runtime has tasks, only it knows when none can run: it calls [`before_park`] then. Each
+//! return from the sleep wakes the one that waits in it, so that it does not sleep in its own
+//! reactor, where a request could not wake it: it looks there for events without waiting, lets the
+//! tasks run and comes back. Without tasks it is not involved until its reactor has an event, or a
+//! timer may be due.
 
+use crate::bell::Bell;
 use crate::mailbox::Mailbox;
 use crate::request::{Descriptor, Outcome};
 use crate::sys;
+use block_core::turns::Turns;
 use io_uring::cqueue;
 use io_uring::types::{SubmitArgs, Timespec};
 use libublk::io::{
@@ -21,11 +25,15 @@ use libublk::sys::{UBLK_IO_RES_ABORT, UBLK_IO_RES_OK};
 use libublk::uring_async::ublk_reap_io_events_with_update_queue;
 use libublk::{UblkError, UblkIORes, UblkUringData, ublk_init_task_ring};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::time::{ClockId, clock_gettime};
 use std::cell::RefCell;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
@@ -41,9 +49,13 @@ self_cell::self_cell!(
 
 /// Marks the completion that tells of the reactor.
 const REACTOR: u64 = UblkUringData::Target as u64;
+/// That tells of the bell.
+const BELL: u64 = REACTOR | 1;
+/// That tells of what the thread drives, counted up from here.
+const TURNS: u64 = REACTOR | 2;
 
 /// While requests are in flight, timers of the runtime (a filter that delays requests has one for
-/// each) are late by no more than this. While none are, timers wait for the next request: nothing
+/// each) are late by about this, at most. While none are, timers wait for the next request: nothing
 /// that serves a device needs one then.
 const TIMERS: Duration = Duration::from_millis(10);
 
@@ -52,27 +64,51 @@ thread_local! {
 }
 
 /// For the runtime of a queue's thread, see
-/// [`on_thread_park`](tokio::runtime::Builder::on_thread_park).
+/// [`on_thread_park`](tokio::runtime::Builder::on_thread_park). Sleeps if somebody said so
+/// ([`sleep_for`]).
 pub(crate) fn before_park() {
     PARK.with_borrow_mut(|park| {
-        if let Some(park) = park {
-            park.wait();
+        if let Some((park, waker)) = park.as_mut().and_then(|p| p.waker.take().map(|w| (p, w))) {
+            park.sleep();
+            waker.wake();
         }
     });
 }
 
+/// Has the runtime sleep here once no task can run, and wakes this one afterwards.
+pub(crate) fn sleep_for(waker: &Waker) {
+    PARK.with_borrow_mut(|park| {
+        if let Some(park) = park {
+            park.waker = Some(waker.clone());
+        }
+    });
+}
+
+/// Sleeps until something happens. True if the runtime has to look what.
+pub(crate) fn sleep() -> bool {
+    PARK.with_borrow_mut(|park| park.as_mut().is_some_and(Park::sleep))
+}
+
 /// Takes the place that [`Park::settle_in`] gave it, so that the thread lets go of the device.
-pub(crate) fn leave() {
-    drop(PARK.take());
+pub(crate) struct Settled;
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        drop(PARK.take());
+    }
 }
 
 /// The queue as its thread's place to sleep.
 pub(crate) struct Park {
     queue: Queue,
-    mailbox: Arc<Mailbox>,
-    reactor: RawFd,
-    /// The ring watches the reactor.
-    watching: bool,
+    mailbox: Rc<Mailbox>,
+    turns: Turns,
+    bell: Watched<Arc<Bell>>,
+    reactor: Watched<RawFd>,
+    /// When the runtime was driven.
+    driven: Duration,
+    /// Of the one that waits in the runtime.
+    waker: Option<Waker>,
     /// Tags that the kernel holds, to send a request with.
     with_kernel: u32,
     aborted: bool,
@@ -80,18 +116,33 @@ pub(crate) struct Park {
     outcomes: Vec<Outcome>,
 }
 
+/// Something that the ring watches, or is to.
+struct Watched<T> {
+    by_ring: bool,
+    what: T,
+}
+
+impl<T> Watched<T> {
+    fn not_yet(what: T) -> Self {
+        Self { by_ring: false, what }
+    }
+}
+
 impl Park {
-    /// Offers the kernel all tags of a queue. From then on the runtime must be driven.
+    /// Offers the kernel all tags of a queue. From then on the thread must sleep here.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn settle_in(
+    pub(crate) fn new(
         number: u16,
         device: Arc<UblkDev>,
-        mailbox: Arc<Mailbox>,
+        mailbox: Rc<Mailbox>,
+        bell: &Arc<Bell>,
         runtime: &Runtime,
-    ) -> io::Result<()> {
-        let reactor = reactor_of(runtime)?;
+    ) -> io::Result<Self> {
+        let reactor = Watched::not_yet(reactor_of(runtime)?);
+        let taken = || io::Error::other("the thread has a place to sleep already");
+        let turns = Turns::begin().ok_or_else(taken)?;
         let depth = u32::from(device.dev_info.queue_depth);
         make_ring(depth).map_err(crate::error::to_io)?;
         let queue = Queue::try_new(device, |device| {
@@ -102,8 +153,11 @@ impl Park {
         let mut park = Self {
             queue,
             mailbox,
+            turns,
+            bell: Watched::not_yet(Arc::clone(bell)),
             reactor,
-            watching: false,
+            driven: Duration::ZERO,
+            waker: None,
             with_kernel: depth,
             aborted: false,
             tags: Vec::new(),
@@ -111,36 +165,84 @@ impl Park {
         };
         with_task_io_ring(|ring| ring.submit())?;
         park.reap();
-        if let Some(end) = park.mailbox.take_end() {
-            end?;
-        }
-        PARK.set(Some(park));
-        Ok(())
+        park.mailbox.take_end().unwrap_or(Ok(()))?;
+        Ok(park)
     }
 
-    fn wait(&mut self) {
+    /// Becomes this thread's, for as long as what is returned lives.
+    pub(crate) fn settle_in(self) -> Settled {
+        PARK.set(Some(self));
+        Settled
+    }
+
+    /// Sleeps until something happens. True if the runtime has to look what.
+    fn sleep(&mut self) -> bool {
+        let again = self.turns.take();
         if self.mailbox.has_ended() {
-            return;
+            if !again {
+                self.nap();
+            }
+            return true;
+        }
+        if self.bell.what.has_rung() {
+            return false;
         }
         self.commit();
-        let queue = self.queue.borrow_dependent();
-        let busy = queue.get_depth() > self.with_kernel;
-        let waited = with_task_io_ring_mut(|ring| {
-            if !self.watching {
-                self.watching = sys::push_poll(ring, self.reactor, REACTOR).is_ok();
+        let waits = !again && self.bell.what.sleep();
+        let busy = self.queue.borrow_dependent().get_depth() > self.with_kernel;
+        let waited = if waits { self.wait(busy) } else { with_task_io_ring(|ring| ring.submit()) };
+        self.bell.what.wake();
+        let timed_out = match waited {
+            Err(error) if !is_passing(&error) => {
+                self.mailbox.end(Err(error));
+                return true;
             }
-            // A full queue is emptied by this call, and the reactor watched in the next.
-            if busy || !self.watching {
+            Err(error) => error.raw_os_error() == Some(libc::ETIME),
+            Ok(_) => false,
+        };
+        let event = self.reap();
+        let due = event || timed_out || busy && self.is_time_over();
+        if due {
+            self.driven = now();
+        }
+        due
+    }
+
+    /// Watches all there is to watch, and waits.
+    fn wait(&mut self, busy: bool) -> io::Result<usize> {
+        with_task_io_ring_mut(|ring| {
+            let Self { reactor, bell, turns, .. } = self;
+            let mut watch = |fd, user_data| sys::push_poll(ring, fd, user_data).is_ok();
+            reactor.by_ring = reactor.by_ring || watch(reactor.what, REACTOR);
+            bell.by_ring = bell.by_ring || watch(bell.what.as_fd().as_raw_fd(), BELL);
+            let all = turns.watch(|number, fd| {
+                let place = u64::try_from(number).ok().and_then(|n| TURNS.checked_add(n));
+                place.is_some_and(|place| watch(fd.as_raw_fd(), place))
+            });
+            // A full queue is emptied by this call, and the rest watched in the next.
+            if busy || !(all && reactor.by_ring && bell.by_ring) {
                 let limit = Timespec::from(TIMERS);
                 ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&limit))
             } else {
                 ring.submit_and_wait(1)
             }
-        });
-        match waited {
-            Err(error) if !is_passing(&error) => self.mailbox.end(Err(error)),
-            _ => self.reap(),
+        })
+    }
+
+    /// Waits for a short time for what is still under way once the kernel sends nothing any more.
+    fn nap(&mut self) {
+        if self.bell.what.sleep() {
+            let bell = self.bell.what.as_fd();
+            let mut fds = [PollFd::new(bell, PollFlags::POLLIN)];
+            // Whatever it says, the thread looks round.
+            let _ = poll(&mut fds, PollTimeout::from(1_u8));
+            self.bell.what.heard();
         }
+        self.bell.what.wake();
+    }
+
+    fn is_time_over(&self) -> bool {
+        now().saturating_sub(self.driven) >= TIMERS
     }
 
     /// Queues the outcomes for the kernel.
@@ -162,21 +264,36 @@ impl Park {
         }
     }
 
-    /// Brings what the kernel sent, and wakes the task.
-    fn reap(&mut self) {
-        let queue = self.queue.borrow_dependent();
-        let mut failed = None;
+    /// Brings what the kernel sent. True if the reactor has an event.
+    fn reap(&mut self) -> bool {
+        let Self { queue, bell, reactor, turns, with_kernel, aborted, tags, .. } = self;
+        let queue = queue.borrow_dependent();
+        let (mut failed, mut event) = (None, false);
         let each = |cqe: &cqueue::Entry| {
-            if cqe.user_data() == REACTOR {
-                self.watching = false;
-                return;
+            match cqe.user_data() {
+                REACTOR => {
+                    reactor.by_ring = false;
+                    event = true;
+                    return;
+                }
+                BELL => {
+                    bell.by_ring = false;
+                    bell.what.heard();
+                    return;
+                }
+                TURNS.. => {
+                    let number = cqe.user_data().saturating_sub(TURNS);
+                    turns.told(usize::try_from(number).unwrap_or(usize::MAX));
+                    return;
+                }
+                _ => {}
             }
-            self.with_kernel = self.with_kernel.saturating_sub(1);
+            *with_kernel = with_kernel.saturating_sub(1);
             match cqe.result() {
-                UBLK_IO_RES_ABORT => self.aborted = true,
+                UBLK_IO_RES_ABORT => *aborted = true,
                 OK => {
                     let tag = UblkIOCtx::user_data_to_tag(cqe.user_data());
-                    self.tags.extend(u16::try_from(tag));
+                    tags.extend(u16::try_from(tag));
                 }
                 error => failed = Some(io::Error::from_raw_os_error(error.saturating_neg())),
             }
@@ -189,7 +306,13 @@ impl Park {
         } else if self.aborted && self.with_kernel == 0 {
             self.mailbox.end(Ok(()));
         }
+        event
     }
+}
+
+/// The time, to within a few milliseconds, without asking the hardware.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Whether a wait that ended so can be begun again: its time was up, it was interrupted, or the
@@ -243,7 +366,6 @@ fn reactor_of(runtime: &Runtime) -> io::Result<RawFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::BorrowedFd;
     use tokio::runtime::Builder;
 
@@ -285,7 +407,7 @@ mod tests {
         a.block_on(waiting).unwrap().unwrap().unwrap();
     }
 
-    /// What `wait` relies on: a hook that wakes a task keeps the runtime from sleeping, and not from
+    /// What a sleep in the hook relies on: a hook that wakes a task keeps the runtime from sleeping, and not from
     /// looking for events.
     #[test]
     fn a_runtime_whose_hook_wakes_a_task_still_sees_events() {

@@ -1,16 +1,22 @@
 //! The thread of a hardware queue.
+//!
+//! It serves requests by itself, side by side, and sleeps in its [`Park`]. Its tokio runtime is there
+//! for what drivers ask of one (timers, sockets, tasks, threads for blocking calls), and is only
+//! driven when there is something of that.
 
+use crate::bell::Bell;
+use crate::crew::Crew;
 use crate::mailbox::Mailbox;
 use crate::park::{self, Park};
-use crate::request::{Server, Serving};
+use crate::request::{Outcome, Server, Serving};
 use block_export::Export;
-use futures_util::stream::{FuturesUnordered, Stream};
 use libublk::ctrl::UblkCtrl;
 use libublk::io::UblkDev;
 use nix::sys::signal::SigSet;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::runtime::{Builder, Runtime};
@@ -33,20 +39,16 @@ pub(crate) fn run(
     tell: impl Fn(News),
 ) {
     let thread = prepare_thread();
-    let mailbox = Arc::new(Mailbox::default());
-    let served = start_runtime().and_then(|runtime| {
-        Park::settle_in(number, Arc::clone(&device), Arc::clone(&mailbox), &runtime)?;
-        tell(News::Ready(thread));
-        let server = Server::new(export, device, number, how);
-        let task = runtime.spawn(serve(Arc::clone(&mailbox), server));
-        let task_ended = runtime.block_on(task).map_err(io::Error::other);
-        park::leave();
+    let begun = || tell(News::Ready(thread));
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        let runtime = start_runtime()?;
+        let served = serve(number, device, how, export, &runtime, begun);
         // Waits for what other threads still do for dropped requests.
         drop(runtime);
-        task_ended?;
-        mailbox.take_end().unwrap_or(Ok(()))
-    });
-    tell(News::Ended(served));
+        served
+    }));
+    let panicked = |_| Err(io::Error::other("the queue's thread panicked"));
+    tell(News::Ended(served.unwrap_or_else(panicked)));
 }
 
 /// Requests of the kernel for memory must not wait for this thread (`PR_SET_IO_FLUSHER`), nor
@@ -61,21 +63,57 @@ fn start_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().on_thread_park(park::before_park).build()
 }
 
-/// Serves what comes, side by side, until it has ended.
-async fn serve(mailbox: Arc<Mailbox>, server: Server) {
+fn serve(
+    number: u16,
+    device: Arc<UblkDev>,
+    how: Serving,
+    export: Export,
+    runtime: &Runtime,
+    begun: impl FnOnce(),
+) -> io::Result<()> {
+    let (mailbox, bell) = (Rc::new(Mailbox::default()), Bell::new()?);
+    let park = Park::new(number, Arc::clone(&device), Rc::clone(&mailbox), &bell, runtime)?;
+    let _settled = park.settle_in();
+    begun();
+    let server = Arc::new(Server::new(export, device, number, how));
+    let mut crew = Crew::new(Arc::clone(&bell));
     let mut brought = Vec::new();
-    let mut under_way = FuturesUnordered::new();
+    // Outside of the runtime's own loop, so that what a request wakes in it, it hears of.
+    let _context = runtime.enter();
+    let tasks = runtime.metrics();
+    loop {
+        mailbox.collect(&mut brought);
+        for (tag, desc) in brought.drain(..) {
+            crew.take(Arc::clone(&server).serve(tag, desc));
+        }
+        crew.run(|outcome: Outcome| mailbox.answer(outcome));
+        if crew.is_idle() && mailbox.has_ended() {
+            return mailbox.take_end().unwrap_or(Ok(()));
+        }
+        if bell.has_rung() {
+            continue;
+        }
+        match tasks.num_alive_tasks() {
+            // All that the runtime can do is to wake requests.
+            0 if park::sleep() => runtime.block_on(tokio::task::yield_now()),
+            0 => {}
+            // It may have tasks to run: it calls the hook once there are none.
+            _ => {
+                let over = || crew.is_idle() && mailbox.has_ended();
+                runtime.block_on(news(|| mailbox.has_requests() || bell.has_rung() || over()));
+            }
+        }
+    }
+}
+
+/// Drives the runtime until there is something to do.
+async fn news(is_there: impl Fn() -> bool) {
     poll_fn(|cx| {
-        mailbox.collect(&mut brought, cx);
-        let new = brought.drain(..).map(|(tag, desc)| server.clone().serve(tag, desc));
-        under_way.extend(new);
-        while let Poll::Ready(Some(outcome)) = Pin::new(&mut under_way).poll_next(cx) {
-            mailbox.answer(outcome);
+        if is_there() {
+            return Poll::Ready(());
         }
-        match under_way.is_empty() && mailbox.has_ended() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
+        park::sleep_for(cx.waker());
+        Poll::Pending
     })
     .await;
 }

@@ -106,7 +106,6 @@ fn work(desc: Descriptor) -> Option<Work> {
 }
 
 /// Serves the requests of one queue.
-#[derive(Clone)]
 pub(crate) struct Server {
     export: Export,
     data: Data,
@@ -128,7 +127,7 @@ impl Server {
     }
 
     /// Does what the kernel asks for.
-    pub(crate) async fn serve(self, tag: u16, desc: Descriptor) -> Outcome {
+    pub(crate) async fn serve(self: Arc<Self>, tag: u16, desc: Descriptor) -> Outcome {
         match self.carry_out(tag, desc).await {
             Ok((bytes, landed)) => Outcome { tag, result: bytes, landed },
             Err(error) => {
@@ -157,12 +156,7 @@ impl Server {
             }
             Work::Write { offset, len, fua } => {
                 let data = self.take(tag, len)?.into();
-                if self.how.doubts.may_be_made(&self.export, offset) {
-                    self.export.write_again(offset, data, fua).await?;
-                    self.how.doubts.resolved();
-                } else {
-                    self.export.serve(Request::Write { offset, data, fua }).await?;
-                }
+                self.how.doubts.write(&self.export, offset, data, fua).await?;
                 Ok((count(len), None))
             }
             Work::Append { zone_offset, len, fua } => {
@@ -231,7 +225,6 @@ impl Server {
 }
 
 /// The data of requests, behind `/dev/ublkcN` (`UBLK_F_USER_COPY`).
-#[derive(Clone)]
 struct Data {
     device: Arc<UblkDev>,
     queue: u16,
