@@ -3,6 +3,7 @@
 
 use crate::process::{Place, Victim, a_moment};
 use power_cut::Rng;
+use virtio_driver::kind::{APPEND, IN, OUT, REPORT, RESET};
 use virtio_driver::{Descriptor, Guest, UNTOUCHED, flags};
 
 const ZONE: u64 = 1 << 20;
@@ -13,12 +14,6 @@ const WRITTEN: std::ops::Range<u64> = 1..5;
 const APPENDED: u64 = 5;
 const APPENDS: usize = 3;
 const MOST_BLOCKS: u64 = 4;
-
-const IN: u32 = 0;
-const OUT: u32 = 1;
-const APPEND: u32 = 15;
-const REPORT: u32 = 16;
-const RESET: u32 = 24;
 
 /// A place for one request: three descriptors, and memory.
 struct Slot {
@@ -108,11 +103,8 @@ impl Machine {
     }
 
     fn start(&mut self) {
-        self.guest.accept(!0).unwrap();
         assert_eq!(self.guest.offered & (1 << 9), 0, "a flush is offered");
-        self.guest.share().unwrap();
-        self.guest.keep_record().unwrap();
-        self.guest.start(0).unwrap();
+        self.guest.boot_with_record().unwrap();
     }
 
     /// Asks for something in a slot that is free.

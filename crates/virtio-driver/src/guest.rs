@@ -147,6 +147,14 @@ impl Guest {
         (0..self.queues.len()).try_for_each(|number| self.start(number))
     }
 
+    /// The same with a record of requests under way, new or from before.
+    pub fn boot_with_record(&mut self) -> Result<(), Error> {
+        self.accept(!0)?;
+        self.share()?;
+        self.keep_record()?;
+        (0..self.queues.len()).try_for_each(|number| self.start(number))
+    }
+
     /// Stops a queue; returns the position up to which requests were taken.
     pub fn stop(&mut self, number: usize) -> Result<u32, Error> {
         self.frontend.get_vring_base(number)

@@ -15,9 +15,11 @@
 )]
 
 mod guest;
+mod request;
 mod vdpa;
 
 pub use guest::{Guest, GuestQueue, PROTOCOL_FEATURES, USER};
+pub use request::{kind, told};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 pub use vdpa::{Vdpa, status};

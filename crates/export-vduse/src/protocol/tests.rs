@@ -3,9 +3,8 @@ use crate::kernel::fake::{Fake, Side, eventually, pair};
 use block_export::{Heard, Identity};
 use std::time::Duration;
 use virtio_driver::Driver;
+use virtio_driver::kind::{FLUSH, IN};
 
-const FLUSH: u32 = 4;
-const READ: u32 = 0;
 /// ACKNOWLEDGE, DRIVER, FEATURES_OK, and with DRIVER_OK too.
 const NEGOTIATED: u32 = 0b1011;
 const RUNNING: u32 = 0b1111;
@@ -55,7 +54,7 @@ impl Bench {
     /// A request is taken, and not yet answered.
     async fn begin_slow_request(&mut self) {
         self.start().await;
-        self.driver().request(READ, 0, &[], 512);
+        self.driver().request(IN, 0, &[], 512);
         self.side.kick(0);
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(self.driver().used_index(), 0);

@@ -147,16 +147,8 @@ fn a_queue_that_is_off_keeps_its_kick() {
         guest.accept(!0).unwrap();
         guest.share().unwrap();
         let driver = &guest.queues[0].driver;
-        let rings = VringConfigData {
-            queue_max_size: driver.size(),
-            queue_size: driver.size(),
-            desc_table_addr: USER + driver.table(),
-            used_ring_addr: USER + driver.used(),
-            avail_ring_addr: USER + driver.available(),
-            ..VringConfigData::default()
-        };
         guest.frontend.set_vring_num(0, driver.size()).unwrap();
-        guest.frontend.set_vring_addr(0, &rings).unwrap();
+        guest.frontend.set_vring_addr(0, &driver.rings(USER)).unwrap();
         guest.frontend.set_vring_kick(0, &guest.queues[0].kick).unwrap();
         say_again(&mut guest);
         guest.frontend.set_vring_enable(0, true).unwrap();
@@ -325,10 +317,7 @@ fn a_reset_device_begins_anew() {
 fn a_reset_forgets_the_record_of_the_old_rings() {
     let device = Served::zoned(Spec::default());
     let mut guest = device.connect(1);
-    guest.accept(!0).unwrap();
-    guest.share().unwrap();
-    guest.keep_record().unwrap();
-    guest.start(0).unwrap();
+    guest.boot_with_record().unwrap();
     assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
     assert_eq!(guest.stop(0).unwrap(), 1);
     // The record names a request of rings that are no more.
@@ -350,10 +339,7 @@ fn a_reset_forgets_the_record_of_the_old_rings() {
 fn a_device_without_an_owner_is_off_and_keeps_the_rest() {
     let device = Served::zoned(Spec::default());
     let mut guest = device.connect(1);
-    guest.accept(!0).unwrap();
-    guest.share().unwrap();
-    guest.keep_record().unwrap();
-    guest.start(0).unwrap();
+    guest.boot_with_record().unwrap();
     assert_eq!(guest.ask(0, 4, 0, &[], 0).status, 0);
     guest.frontend.reset_owner().unwrap();
     let driver = &mut guest.queues[0].driver;
@@ -466,10 +452,7 @@ fn a_server_that_ends_has_written_everything() {
 fn a_record_of_requests_is_kept_by_the_front_end() {
     let device = Served::zoned(Spec::default());
     let mut guest = device.connect(1);
-    guest.accept(!0).unwrap();
-    guest.share().unwrap();
-    guest.keep_record().unwrap();
-    guest.start(0).unwrap();
+    guest.boot_with_record().unwrap();
     assert_eq!(guest.ask(0, 1, 2 * ZS, &[4; 512], 0).status, 0);
     assert_eq!(guest.stop(0).unwrap(), 1);
     // As if the back end had been killed after it took three requests: one that never began, one
@@ -490,10 +473,7 @@ fn a_record_of_requests_is_kept_by_the_front_end() {
         file.write_all_at(&[1], entry).unwrap();
     }
     guest.reconnect(&device.socket()).unwrap();
-    guest.accept(!0).unwrap();
-    guest.share().unwrap();
-    guest.keep_record().unwrap();
-    guest.start(0).unwrap();
+    guest.boot_with_record().unwrap();
     for _ in 0..3 {
         guest.queues[0].used();
     }

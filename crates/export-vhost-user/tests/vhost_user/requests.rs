@@ -3,31 +3,12 @@
 use crate::device::{Served, Spec, ZONE, ZS, geometry};
 use block_backend::image::{CreateOptions, GeometryConfig};
 use std::collections::BTreeMap;
+use virtio_driver::kind::{
+    APPEND, CLOSE, DISCARD, FINISH, FLUSH, GET_ID, GET_LIFETIME, IN, OPEN, OUT, REPORT, RESET,
+    RESET_ALL, SECURE_ERASE, WRITE_ZEROES,
+};
+use virtio_driver::told::{ACTIVE_RESOURCE, INVALID, IOERR, OK, OPEN_RESOURCE, UNALIGNED, UNSUPP};
 use virtio_driver::{Guest, Outcome};
-
-const OK: u8 = 0;
-const IOERR: u8 = 1;
-const UNSUPP: u8 = 2;
-const INVALID: u8 = 3;
-const UNALIGNED: u8 = 4;
-const OPEN_RESOURCE: u8 = 5;
-const ACTIVE_RESOURCE: u8 = 6;
-
-const IN: u32 = 0;
-const OUT: u32 = 1;
-const FLUSH: u32 = 4;
-const GET_ID: u32 = 8;
-const GET_LIFETIME: u32 = 10;
-const DISCARD: u32 = 11;
-const WRITE_ZEROES: u32 = 13;
-const SECURE_ERASE: u32 = 14;
-const APPEND: u32 = 15;
-const REPORT: u32 = 16;
-const OPEN: u32 = 18;
-const CLOSE: u32 = 20;
-const FINISH: u32 = 22;
-const RESET: u32 = 24;
-const RESET_ALL: u32 = 26;
 
 /// How often each type ended with each status.
 #[derive(Default)]

@@ -4,13 +4,8 @@
 
 use crate::bench::{Bench, SECTORS, SPACE, Shape, bench};
 use virtio_blk::Answer;
+use virtio_driver::told::{INVALID, IOERR, OK, UNALIGNED, UNSUPP};
 use virtio_driver::{Placed, UNTOUCHED, flags};
-
-const OK: u8 = 0;
-const IOERR: u8 = 1;
-const UNSUPP: u8 = 2;
-const INVALID: u8 = 3;
-const UNALIGNED: u8 = 4;
 
 /// What was in the driver's memory before.
 const OLD: u8 = 0x5a;

@@ -1,7 +1,7 @@
 //! VDUSE as a VMM has it: through `vhost_vdpa`, without a file of the kernel's in between.
 //!
-//! The front end is a VMM without a machine, `virtio_driver::Vdpa`. What it expects is written down
-//! here once more, from virtio 1.3, 5.2.6: neither the server nor the kernel's driver is asked.
+//! The front end is a VMM without a machine, `virtio_driver::Vdpa`. What it expects is virtio 1.3,
+//! 5.2.6: neither the server nor the kernel's driver is asked.
 
 use super::PATIENCE;
 use super::vduse::Named;
@@ -15,30 +15,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use virtio_driver::{Outcome, Vdpa, status};
+use virtio_driver::told::{INVALID, IOERR, OK, UNALIGNED, UNSUPP};
+use virtio_driver::{Outcome, Vdpa, kind, status};
 
 /// The word that tells this program to be a front end that is killed.
 pub const APPEND: &str = "append";
-
-/// `VIRTIO_BLK_T_*`.
-mod kind {
-    pub const IN: u32 = 0;
-    pub const OUT: u32 = 1;
-    pub const FLUSH: u32 = 4;
-    pub const SECURE_ERASE: u32 = 14;
-    pub const APPEND: u32 = 15;
-    pub const REPORT: u32 = 16;
-    pub const OPEN: u32 = 18;
-    pub const FINISH: u32 = 22;
-    pub const RESET: u32 = 24;
-}
-
-/// `VIRTIO_BLK_S_*`.
-const OK: u8 = 0;
-const IOERR: u8 = 1;
-const UNSUPP: u8 = 2;
-const INVALID: u8 = 3;
-const UNALIGNED: u8 = 4;
 
 /// `VIRTIO_BLK_F_ZONED`.
 const ZONED: u64 = 1 << 17;
