@@ -1,14 +1,13 @@
 //! The channel by which the back end tells the front end something without being asked. It says one
 //! thing: that the configuration space is to be read again, because the device has become larger.
 //!
-//! The front end learns from the channel's end that the back end is gone, so that it is held for as
-//! long as that is there and no longer.
+//! The front end learns from the channel's end that the back end is gone: it ends when this is dropped.
 
 use block_core::{Error, ErrorKind, Result};
 use block_export::Heard;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind as ErrorKindOfIo, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vhost::vhost_user::VhostUserProtocolFeatures;
@@ -26,8 +25,9 @@ struct State {
     end: Option<File>,
     /// Whether the front end agreed to be told of changes.
     may_tell: bool,
-    /// Whether it is to be told of one that came before the channel, and may have read what was.
-    untold: bool,
+    /// Whether it has read the configuration space as it is. One that comes again after its server
+    /// was restarted goes on with what it read then.
+    has_read: bool,
 }
 
 impl Channel {
@@ -43,32 +43,39 @@ impl Channel {
 
     /// Holds a channel, instead of the one that was.
     pub(crate) fn hold(&self, end: File) {
+        self.state().end = Some(end);
+    }
+
+    /// The front end is about to read the configuration space.
+    pub(crate) fn is_read(&self) {
+        self.state().has_read = true;
+    }
+
+    /// Tells a front end whose driver uses the device if it may know it only as it was. What it is
+    /// told earlier, it may not heed.
+    pub(crate) fn make_up(&self) {
         let mut state = self.state();
-        state.end = Some(end);
-        if state.untold
+        if !state.has_read
             && let Err(error) = state.tell()
         {
             tracing::warn!(target: "block", %error, "the front end is not told of the device's size");
         }
     }
 
-    /// The back end is gone.
-    pub(crate) fn end(&self) {
-        *self.state() = State::default();
-    }
-
-    /// Tells that the configuration space has changed.
+    /// Tells that the configuration space has changed. A front end that does not read it then is told
+    /// again when its driver begins to use the device.
     ///
     /// # Errors
     /// `Busy` if the front end takes no messages; `Io`.
     pub(crate) fn tell(&self) -> Result<Heard> {
-        self.state().tell()
+        let mut state = self.state();
+        state.has_read = false;
+        state.tell()
     }
 }
 
 impl State {
     fn tell(&mut self) -> Result<Heard> {
-        self.untold = true;
         let end = match &mut self.end {
             Some(end) if self.may_tell => end,
             _ => return Ok(Heard::Later("the front end has no channel by which it could be told")),
@@ -84,10 +91,18 @@ impl State {
             return Err(ErrorKind::Busy(message.to_owned()).into());
         }
         // A message is so small that it is taken as a whole where there is room at all.
-        end.write_all(&message()).map_err(failed)?;
-        self.untold = false;
-        Ok(Heard::Now)
+        match end.write_all(&message()) {
+            Ok(()) => Ok(Heard::Now),
+            Err(why) if is_gone(why.kind()) => {
+                Ok(Heard::Later("the front end has closed its channel"))
+            }
+            Err(why) => Err(failed(why)),
+        }
     }
+}
+
+fn is_gone(why: ErrorKindOfIo) -> bool {
+    matches!(why, ErrorKindOfIo::BrokenPipe | ErrorKindOfIo::ConnectionReset)
 }
 
 /// As it is sent: both ends are on one machine, and have one order.
@@ -126,19 +141,49 @@ mod tests {
             told += 1;
         };
         assert_eq!(error.kind().name(), "busy");
-        channel.end();
+        drop(channel);
         let mut read = Vec::new();
         assert_eq!(from.read_to_end(&mut read).unwrap(), told * 12, "whole messages");
     }
 
     #[test]
-    fn a_front_end_that_is_gone_is_an_error() {
+    fn a_front_end_that_is_gone_finds_it_when_it_comes_again() {
         let channel = agreed();
         let (from, to) = pipe().unwrap();
         channel.hold(OwnedFd::from(to).into());
         drop(from);
-        let error = channel.tell().unwrap_err();
-        assert!(error.to_string().contains("telling the front end"), "{error}");
+        assert_eq!(channel.tell().unwrap(), Heard::Later("the front end has closed its channel"));
+    }
+
+    /// How many messages a front end finds on its channel after this.
+    fn messages(what: impl FnOnce(&Channel)) -> usize {
+        let channel = agreed();
+        let (mut from, to) = pipe().unwrap();
+        channel.hold(OwnedFd::from(to).into());
+        what(&channel);
+        drop(channel);
+        let mut read = Vec::new();
+        from.read_to_end(&mut read).unwrap();
+        read.len() / message().len()
+    }
+
+    #[test]
+    fn a_driver_that_begins_is_told_unless_its_front_end_has_read_what_is() {
+        assert_eq!(messages(|_| {}), 0);
+        // One that comes again after its server was restarted does not read.
+        assert_eq!(messages(Channel::make_up), 1);
+        let read = |channel: &Channel| {
+            channel.is_read();
+            channel.make_up();
+        };
+        assert_eq!(messages(read), 0);
+        let between = |channel: &Channel| {
+            channel.is_read();
+            // The front end has no driver yet, and may not heed it.
+            assert_eq!(channel.tell().unwrap(), Heard::Now);
+            channel.make_up();
+        };
+        assert_eq!(messages(between), 2, "it was told, but has not read since");
     }
 
     #[test]
@@ -146,11 +191,9 @@ mod tests {
         let channel = agreed();
         assert!(matches!(channel.tell(), Ok(Heard::Later(_))));
         let (mut from, to) = pipe().unwrap();
-        let again = to.try_clone().unwrap();
         channel.hold(OwnedFd::from(to).into());
-        // And no more than once.
-        channel.hold(OwnedFd::from(again).into());
-        channel.end();
+        channel.make_up();
+        drop(channel);
         let mut read = Vec::new();
         from.read_to_end(&mut read).unwrap();
         assert_eq!(read, message());

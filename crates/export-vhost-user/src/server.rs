@@ -162,8 +162,10 @@ async fn tell(ear: &mut Announcements, channel: &Arc<Channel>) -> Infallible {
         let announcement = ear.next().await;
         let channel = Arc::clone(channel);
         // Whatever the front end has brought for a channel: it shall hold up no thread of the runtime.
-        let told = tokio::task::spawn_blocking(move || channel.tell()).await;
-        announcement.answer(told.unwrap_or_else(|why| Err(io::Error::other(why).into())));
+        // And if it goes away meanwhile, that is an answer too.
+        let told = tokio::task::spawn_blocking(move || announcement.answer(channel.tell()));
+        // Only if the runtime ends is it not made; a dropped announcement says so.
+        let _ = told.await;
     }
 }
 

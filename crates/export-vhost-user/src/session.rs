@@ -72,6 +72,13 @@ impl Session {
     /// Holds the channel to the front end, instead of the one that was.
     pub(crate) fn hold_channel(&mut self, channel: File) {
         self.channel.hold(channel);
+        if self.is_used() {
+            self.channel.make_up();
+        }
+    }
+
+    fn is_used(&self) -> bool {
+        self.rings.iter().any(Ring::is_running)
     }
 
     fn offered(&self) -> u64 {
@@ -101,6 +108,7 @@ impl Session {
     /// Starts a queue of which all is said.
     fn start_if_ready(&mut self, index: u32) -> Result<()> {
         let index = usize::try_from(index).map_err(|_| Error::InvalidParam)?;
+        let begins = !self.is_used();
         let (Some(ring), Some(worker)) = (self.rings.get_mut(index), self.workers.get(index))
         else {
             return Err(Error::InvalidOperation("no such queue"));
@@ -117,7 +125,11 @@ impl Session {
             device,
             records: self.records.as_ref(),
             worker,
-        })
+        })?;
+        if begins {
+            self.channel.make_up();
+        }
+        Ok(())
     }
 
     fn stop_all(&mut self) {
@@ -141,7 +153,6 @@ impl Drop for Session {
     /// A front end that goes away leaves its requests: they end, and nobody may be told.
     fn drop(&mut self) {
         self.stop_all();
-        self.channel.end();
     }
 }
 
@@ -181,7 +192,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     /// The driver's choice is refused as the standard says: a front end that is refused is left.
     fn set_features(&mut self, accepted: u64) -> Result<()> {
         self.rings.iter_mut().for_each(Ring::stop_if_off);
-        if self.rings.iter().any(Ring::is_running) {
+        if self.is_used() {
             return unsupported("features cannot change while a queue runs");
         }
         // Without that bit, queues are on from the start.
@@ -296,6 +307,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         _flags: VhostUserConfigFlags,
     ) -> Result<Vec<u8>> {
         let zoned = !self.without_zones;
+        // First: one that comes between is told once more than it needs.
+        self.channel.is_read();
         let (facts, length) = (self.export.characteristics(), self.export.length());
         let mut space = config::bytes(facts, length, self.queues(), zoned).to_vec();
         space.resize(MAX_CONFIG, 0);
@@ -325,7 +338,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_inflight_fd(&mut self, told: &VhostUserInflight, file: File) -> Result<()> {
-        if self.rings.iter().any(Ring::is_running) {
+        if self.is_used() {
             return unsupported("the record of requests cannot change while a queue runs");
         }
         self.records = Some(Records::open(told, file)?);

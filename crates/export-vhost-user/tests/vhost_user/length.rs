@@ -50,8 +50,8 @@ fn capacity(guest: &mut Guest) -> u64 {
 fn a_guest_hears_of_a_larger_device_and_uses_all_of_it() {
     let device = Served::regular(MIB);
     let mut guest = device.guest(1);
-    let ear = listen(&mut guest);
     assert_eq!(capacity(&mut guest), MS);
+    let ear = listen(&mut guest);
     let block = [7; 4096];
     assert_eq!(guest.ask(0, OUT, 0, &block, 0).status, 0);
     assert_ne!(guest.ask(0, OUT, MS, &block, 0).status, 0, "beyond the end");
@@ -95,6 +95,30 @@ fn who_brings_a_channel_late_hears_of_it_then() {
     let ear = listen(&mut guest);
     assert!(hears(&ear));
     assert_eq!(capacity(&mut guest), 2 * MS);
+}
+
+/// One that comes again, as to a server that was restarted, goes on with the configuration space that
+/// it read from the one before.
+#[test]
+fn whose_driver_begins_without_a_look_is_told_to_look() {
+    for looks in [false, true] {
+        let device = Served::regular(MIB);
+        let mut guest = device.connect(1);
+        guest.accept(!0).unwrap();
+        let ear = listen(&mut guest);
+        if looks {
+            assert_eq!(capacity(&mut guest), MS);
+        }
+        guest.share().unwrap();
+        guest.start(0).unwrap();
+        assert_eq!(guest.ask(0, IN, 0, &[], 4096).status, 0);
+        // It was said before the request was answered: what comes at all is there, or on its way.
+        assert_eq!(device.grow(2 * MIB).unwrap(), Heard::Now);
+        for _ in 0..if looks { 1 } else { 2 } {
+            assert!(hears(&ear));
+        }
+        assert!(ear.recv_timeout(Duration::from_millis(200)).is_err(), "no more than that");
+    }
 }
 
 /// Without the feature `CONFIG` the message means nothing to it.
