@@ -228,6 +228,12 @@ impl Export {
         self.device = device;
     }
 
+    /// Has the server look at its image again.
+    pub fn look_again(&mut self) {
+        let server = self.server().expect("a server");
+        server.running.as_ref().expect("a server that runs").signal("HUP");
+    }
+
     /// Takes the server away without a word.
     pub fn kill(&mut self) {
         let server = self.server().expect("a server to kill");

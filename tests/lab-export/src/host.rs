@@ -49,6 +49,11 @@ impl Server {
         Self { number: number.to_owned(), line: line.to_owned() }
     }
 
+    /// Sends it a signal (`HUP`) by which it does not end.
+    pub fn signal(&self, signal: &str) {
+        ask(&["signal", &self.number, signal]).unwrap_or_else(|why| panic!("{why}"));
+    }
+
     /// Sends it a signal (`TERM`, `KILL`), and waits for its end; says how it ended.
     pub fn end(mut self, signal: &str) -> Result<String, String> {
         ask(&["end", &std::mem::take(&mut self.number), signal])
@@ -67,6 +72,11 @@ impl Drop for Server {
 /// Makes a file of zeroes of this length.
 pub fn make_file(path: &Path, len: u64) {
     ask(&["make", path.to_str().unwrap(), &len.to_string()]).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// Makes a file that is there so long, or so short.
+pub fn set_length(path: &Path, len: u64) {
+    ask(&["set", path.to_str().unwrap(), &len.to_string()]).unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// Removes a file, if it is there.
@@ -138,11 +148,15 @@ fn act(words: &[&str]) -> Result<String, String> {
             SERVERS.lock().unwrap().insert(number, server);
             Ok(said)
         }
+        ["signal", number, signal] => {
+            let servers = SERVERS.lock().unwrap();
+            send(servers.get(*number).ok_or("no such server")?, signal)?;
+            Ok(String::new())
+        }
         ["end", number, signal] => {
             let server = SERVERS.lock().unwrap().remove(*number);
             let mut server = server.ok_or("no such server")?;
-            let signal: Signal = format!("SIG{signal}").parse().map_err(|e| format!("{e}"))?;
-            kill(Pid::from_raw(server.id().cast_signed()), signal).map_err(|e| e.to_string())?;
+            let signal = send(&server, signal)?;
             let ended = wait(&mut server)?;
             let well = ended.success() || signal == Signal::SIGKILL;
             if well { Ok(ended.to_string()) } else { Err(ended.to_string()) }
@@ -152,11 +166,23 @@ fn act(words: &[&str]) -> Result<String, String> {
             File::create(path).and_then(|file| file.set_len(len)).map_err(|e| e.to_string())?;
             Ok(String::new())
         }
+        ["set", path, len] => {
+            let len = len.parse().map_err(|e| format!("{e}"))?;
+            let file = File::options().write(true).open(path);
+            file.and_then(|file| file.set_len(len)).map_err(|e| e.to_string())?;
+            Ok(String::new())
+        }
         ["remove", path] => {
             fs::remove_file(path).map(|()| String::new()).map_err(|e| e.to_string())
         }
         _ => Err(format!("nobody knows how to {words:?}")),
     }
+}
+
+fn send(server: &Child, signal: &str) -> Result<Signal, String> {
+    let signal: Signal = format!("SIG{signal}").parse().map_err(|e| format!("{e}"))?;
+    kill(Pid::from_raw(server.id().cast_signed()), signal).map_err(|e| e.to_string())?;
+    Ok(signal)
 }
 
 /// What a server says when it is ready.

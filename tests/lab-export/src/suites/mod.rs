@@ -9,6 +9,7 @@ mod limits;
 pub mod lives;
 mod load;
 mod regular;
+mod resize;
 mod vduse;
 mod vhost_user;
 pub mod vmm;
@@ -76,6 +77,11 @@ pub fn run(door: Door, results: &mut Results) {
         && let Some(mut suite) = results.suite("regular", "regular")
     {
         regular::run(door, &mut suite);
+    }
+    if door.has_server()
+        && let Some(mut suite) = results.suite("regular", "resize")
+    {
+        resize::run(door, &mut suite);
     }
     if door == Door::Vduse
         && let Some(mut suite) = results.suite("vduse", "drivers")

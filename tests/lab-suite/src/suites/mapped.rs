@@ -3,8 +3,8 @@
 use crate::harness::Suite;
 use crate::nullb::Spec;
 use crate::subject::{
-    DIRECT, NO_FLAGS, READ_ONLY, Subject, data, kind, manage, open, open_soon, options, pattern,
-    read, sequential, zone, zones,
+    BUFFERED, DIRECT, NO_FLAGS, READ_ONLY, Subject, data, kind, manage, open, open_soon, options,
+    pattern, read, sequential, zone, zones,
 };
 use crate::witness;
 use block_core::{Zone, ZoneCondition, ZoneOp};
@@ -142,6 +142,33 @@ pub async fn run(suite: &mut Suite<'_>) {
             assert_eq!(landed, expected, "appends go on where the zone stands");
             node.write(z.start + 9 * UNIT, data(9, UNIT), NO_FLAGS).await.unwrap();
             node.flush().await.unwrap();
+        })
+        .await;
+
+    suite
+        .case("a_regular_device_that_grows_in_use", async {
+            const MIB: u64 = 1 << 20;
+            let subject = Subject::null_blk(&Spec::REGULAR);
+            let mib = |mib: u64| format!("0 {} linear {} 0", mib * MIB / 512, subject.device());
+            let mapped = Mapped::new("growing", &mib(4));
+            for how in [DIRECT, BUFFERED] {
+                let node = open_soon(mapped.options(), how).await.unwrap();
+                assert_eq!(node.length(), 4 * MIB);
+                node.write(0, data(1, UNIT), NO_FLAGS).await.unwrap();
+                mapped.becomes(&mib(8));
+                assert_eq!(node.length(), 4 * MIB, "nobody has looked");
+                node.refresh().await.unwrap();
+                assert_eq!(node.length(), 8 * MIB);
+                node.write(8 * MIB - UNIT, data(2, UNIT), NO_FLAGS).await.unwrap();
+                node.flush().await.unwrap();
+                assert_eq!(read(&node, 8 * MIB - UNIT, UNIT).await, pattern(2, UNIT));
+                mapped.becomes(&mib(4));
+                let error = node.refresh().await.unwrap_err().to_string();
+                assert!(error.contains("from 0x800000 to 0x400000 bytes"), "{error}");
+                assert_eq!(node.length(), 8 * MIB);
+                assert_eq!(read(&node, 0, UNIT).await, pattern(1, UNIT));
+                node.close().await.unwrap();
+            }
         })
         .await;
 }
