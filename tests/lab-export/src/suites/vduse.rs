@@ -55,6 +55,14 @@ impl Named {
     }
 }
 
+impl Drop for Named {
+    /// A case that failed leaves no server behind; the next one of this name takes the device away.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn image(zone_size: &str) -> String {
     let image = image_path();
     let path = image.to_str().unwrap();

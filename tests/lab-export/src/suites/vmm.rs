@@ -308,7 +308,9 @@ fn front_end_killed() {
                 continue;
             };
             let [at, value]: [u64; 2] = [at, value].map(|word| word.parse().unwrap());
-            let index = (at * 512 - zone) as usize / PIECE;
+            let place = (at * 512 - zone) as usize;
+            assert_eq!(place % PIECE, 0, "append {value} was told to be at {at}");
+            let index = place / PIECE;
             assert_eq!(all.get(index), Some(&value), "append {value} was told to be at {at}");
         }
         eprintln!(
