@@ -39,6 +39,12 @@ pub(crate) enum Memory {
     Take(IoVec),
 }
 
+impl Memory {
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self, Self::Take(_))
+    }
+}
+
 /// One call: which part of the memory, and where in the file.
 #[derive(Debug)]
 pub(crate) struct Transfer {

@@ -1,7 +1,8 @@
 //! A lane that its thread drives by itself, between its tasks and its sleep.
 //!
-//! Requests only queue: the thread's next turn, which comes before it sleeps, submits them all. No
-//! runtime is told of completions; the thread watches the ring while something is in flight.
+//! Requests queue: the thread's next turn, which comes before it sleeps, submits them all. Only a write
+//! that finds the ring idle submits itself. No runtime is told of completions; the thread watches the
+//! ring while something is in flight.
 
 use super::orphan::Driver;
 use super::state::{Keep, Next, State};
@@ -19,7 +20,9 @@ impl<Q: Queues + Send + 'static> Lane<Q> {
     /// What the kernel says.
     pub(in super::super) fn open_own(mut ring: Ring<Keep, Q>) -> io::Result<Arc<Self>> {
         let events = ring.readable()?;
-        let lane = Arc::new(Self { state: Mutex::new(State::new(ring)), events });
+        let mut state = State::new(ring);
+        state.own = true;
+        let lane = Arc::new(Self { state: Mutex::new(state), events });
         // Where no turns are taken, the driver is dropped: the lane takes nothing then.
         drop(turns::hand_over(Box::new(Driver::new(&lane))));
         Ok(lane)

@@ -51,7 +51,7 @@ impl<Q: Queues> Future for Request<'_, Q> {
                 if state.retired {
                     return Poll::Ready(Answer::Refused(transfer, held));
                 }
-                let alone = state.ring.is_idle() && !state.awake;
+                let alone = state.is_due(&transfer);
                 let keep = Keep { held: Some(held), waiter: Waiter::Task(None) };
                 let key = state.ring.start(transfer, keep);
                 self.stage = Stage::Started(key);

@@ -3,7 +3,7 @@
 
 use super::super::Held;
 use crate::engine::offload::drop_aside;
-use crate::sys::{Memory, Queues, Ring};
+use crate::sys::{Memory, Queues, Ring, Transfer};
 use block_core::InFlightGuard;
 use smallvec::SmallVec;
 use std::fmt;
@@ -45,6 +45,8 @@ pub(super) struct State<Q: Queues> {
     pub(super) driver: Option<Waker>,
     /// The driver will take a turn soon without being woken.
     pub(super) awake: bool,
+    /// A thread drives it by itself, between its tasks and its sleep.
+    pub(super) own: bool,
     /// Takes no more requests: its runtime has ended, or the kernel refuses the ring.
     pub(super) retired: bool,
     /// How often in a row the kernel put a submission off.
@@ -92,7 +94,23 @@ pub(super) enum Next {
 
 impl<Q: Queues> State<Q> {
     pub(super) fn new(ring: Ring<Keep, Q>) -> Self {
-        Self { ring, driver: None, awake: true, retired: false, refusals: 0, closing: false }
+        Self {
+            ring,
+            driver: None,
+            awake: true,
+            own: false,
+            retired: false,
+            refusals: 0,
+            closing: false,
+        }
+    }
+
+    /// Whether a transfer is to be submitted, and what ends at once reaped, where it is made.
+    pub(super) fn is_due(&self, transfer: &Transfer) -> bool {
+        // Who writes to a zone hands it to a task if it does not end at once, which costs more than
+        // a call. Reads come together, and are waited for by who made them.
+        let soon = self.own && transfer.memory.is_written();
+        self.ring.is_idle() && (soon || !self.awake)
     }
 
     pub(super) fn can_submit(&self) -> bool {

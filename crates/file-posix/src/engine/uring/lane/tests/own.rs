@@ -49,6 +49,26 @@ fn requests_wait_for_the_threads_turn_and_are_submitted_together() {
 }
 
 #[test]
+fn a_write_that_is_alone_is_made_at_once_and_others_wait_for_the_turn() {
+    let mut turns = Turns::begin().unwrap();
+    let bench = Bench::own();
+    let write = |offset| bench.request(What { writes: true, offset, lens: vec![16], last: true });
+    let mut requests = [write(0), write(100), write(200)];
+    for request in &mut requests {
+        assert!(request.poll().is_none());
+    }
+    assert_eq!(bench.script.history(), [0]);
+    assert!(!turns.take());
+    assert_eq!(bench.script.history(), [0, 100, 200]);
+    bench.script.oblige();
+    assert!(turns.take());
+    assert!(requests.iter_mut().all(ends));
+    assert!(ends(&mut write(300)), "in its first poll");
+    assert!(!turns.take());
+    bench.check_all_given_back();
+}
+
+#[test]
 fn what_ends_at_once_ends_in_the_turn_that_submits_it() {
     let mut turns = Turns::begin().unwrap();
     let bench = Bench::own();
