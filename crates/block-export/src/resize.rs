@@ -21,14 +21,14 @@ pub(crate) struct Length {
 }
 
 /// What a look at the image came to. Lengths are in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Look {
     /// How long the device was for its users.
     pub from: u64,
     /// How long it is now: not less.
     pub to: u64,
-    /// When they hear of it.
-    pub heard: Heard,
+    /// When they hear of it, or why a door could not tell them: the next look tells them again.
+    pub heard: Result<Heard>,
 }
 
 /// When a device's users hear of its new length.
@@ -138,8 +138,7 @@ impl Export {
     ///
     /// # Errors
     /// `Shrunk` if there is less than there was: the device keeps its length, and requests to what is
-    /// gone fail below. `Unsupported` for a device with zones. `Io`, `Closed`; what a door meets, and
-    /// then its users see the old length.
+    /// gone fail below. `Unsupported` for a device with zones. `Io`, `Closed`.
     ///
     /// # Cancellation
     /// The device has its new length or the old one; another look tells its users what they have not
@@ -153,12 +152,14 @@ impl Export {
             return Err(self.cut(length.now(), found));
         }
         if to == from {
-            return Ok(Look { from, to, heard: Heard::Now });
+            return Ok(Look { from, to, heard: Ok(Heard::Now) });
         }
         // First: who hears of it may ask for it at once.
         length.now.store(to, Ordering::Release);
-        let heard = length.announce(to).await?;
-        *told = to;
+        let heard = length.announce(to).await;
+        if heard.is_ok() {
+            *told = to;
+        }
         Ok(Look { from, to, heard })
     }
 

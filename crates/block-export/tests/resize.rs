@@ -44,8 +44,10 @@ async fn export(options: &str, path: &Path) -> Export {
     Export::new(backend, Identity::default()).await.unwrap()
 }
 
-fn look(from: u64, to: u64) -> Look {
-    Look { from, to, heard: Heard::Now }
+/// A look that went well: from, to, and when its users hear of it.
+async fn look(export: &Export) -> (u64, u64, Heard) {
+    let Look { from, to, heard } = export.look_again().await.unwrap();
+    (from, to, heard.unwrap())
 }
 
 async fn refused(export: &Export, request: Request) -> &'static str {
@@ -68,18 +70,18 @@ async fn read(export: &Export, offset: u64) -> Vec<u8> {
 async fn what_is_added_to_an_image_can_be_used_after_a_look_and_not_before() {
     let image = image();
     let export = image.export("driver=raw,file").await;
-    assert_eq!(export.look_again().await.unwrap(), look(MIB, MIB), "nothing has changed");
+    assert_eq!(look(&export).await, (MIB, MIB, Heard::Now), "nothing has changed");
     image.truncate(2 * MIB + 100);
     assert_eq!(refused(&export, write(MIB)).await, "out-of-range");
     assert_eq!(export.length(), MIB);
-    assert_eq!(export.look_again().await.unwrap(), look(MIB, 2 * MIB), "whole blocks");
+    assert_eq!(look(&export).await, (MIB, 2 * MIB, Heard::Now), "whole blocks");
     assert_eq!(export.length(), 2 * MIB);
     export.serve(write(2 * MIB - 4096)).await.unwrap();
     assert_eq!(read(&export, 2 * MIB - 4096).await, [9; 4096]);
     assert_eq!(read(&export, MIB).await, [0; 4096], "new space");
     assert_eq!(read(&export, MIB - 4096).await, [7; 4096], "old data");
     assert_eq!(refused(&export, write(2 * MIB)).await, "out-of-range");
-    assert_eq!(export.look_again().await.unwrap(), look(2 * MIB, 2 * MIB));
+    assert_eq!(look(&export).await, (2 * MIB, 2 * MIB, Heard::Now));
     export.close().await.unwrap();
     let content = std::fs::read(&image.path).unwrap();
     assert_eq!(content.len(), 2 * 1024 * 1024 + 100, "the tail is left alone");
@@ -98,7 +100,7 @@ async fn an_image_that_was_cut_is_told_and_the_device_keeps_its_length() {
     assert_eq!(export.length(), MIB);
     assert_eq!(read(&export, 0).await, [7; 4096], "what is left can be used");
     image.truncate(MIB);
-    assert_eq!(export.look_again().await.unwrap(), look(MIB, MIB));
+    assert_eq!(look(&export).await, (MIB, MIB, Heard::Now));
     // The same for one that this process cuts.
     export.backend().resize(MIB / 2).await.unwrap();
     assert_eq!(export.look_again().await.unwrap_err().kind().name(), "shrunk");
@@ -118,7 +120,7 @@ async fn a_window_follows_its_image_only_if_it_has_no_size() {
         let image = image();
         let export = image.export(options).await;
         image.truncate(3 * MIB);
-        assert_eq!(export.look_again().await.unwrap(), look(from, to), "{options}");
+        assert_eq!(look(&export).await, (from, to, Heard::Now), "{options}");
         assert_eq!(refused(&export, write(to)).await, "out-of-range", "{options}");
         export.serve(write(to - 4096)).await.unwrap();
         export.close().await.unwrap();
@@ -167,16 +169,16 @@ async fn every_door_hears_of_a_new_length_and_is_waited_for() {
         tokio::spawn(door(export.announcements(), vec![Ok(asleep), Ok(Heard::Now)])),
     ];
     image.truncate(2 * MIB);
-    assert_eq!(export.look_again().await.unwrap(), Look { heard: asleep, ..look(MIB, 2 * MIB) });
+    assert_eq!(look(&export).await, (MIB, 2 * MIB, asleep));
     // Nothing new is announced to nobody.
-    assert_eq!(export.look_again().await.unwrap(), look(2 * MIB, 2 * MIB));
+    assert_eq!(look(&export).await, (2 * MIB, 2 * MIB, Heard::Now));
     image.truncate(3 * MIB);
-    assert_eq!(export.look_again().await.unwrap(), look(2 * MIB, 3 * MIB));
+    assert_eq!(look(&export).await, (2 * MIB, 3 * MIB, Heard::Now));
     for door in doors {
         assert_eq!(door.await.unwrap(), [2 * MIB, 3 * MIB]);
     }
     image.truncate(4 * MIB);
-    assert_eq!(export.look_again().await.unwrap(), look(3 * MIB, 4 * MIB), "both are gone");
+    assert_eq!(look(&export).await, (3 * MIB, 4 * MIB, Heard::Now), "both are gone");
 }
 
 #[tokio::test]
@@ -188,10 +190,13 @@ async fn what_a_door_could_not_tell_is_told_by_the_next_look() {
     let listening = tokio::spawn(door(export.announcements(), answers));
     image.truncate(2 * MIB);
     for _ in 0..2 {
-        let error = export.look_again().await.unwrap_err();
+        let Look { from, to, heard } = export.look_again().await.unwrap();
+        // The device has its length all the same.
+        assert_eq!((from, to, export.length()), (MIB, 2 * MIB, 2 * MIB));
+        let error = heard.unwrap_err();
         assert!(error.to_string().contains("by this kernel"), "{error}");
     }
-    assert_eq!(export.look_again().await.unwrap(), look(MIB, 2 * MIB));
+    assert_eq!(look(&export).await, (MIB, 2 * MIB, Heard::Now));
     assert_eq!(listening.await.unwrap(), [2 * MIB; 3]);
 }
 
@@ -209,5 +214,6 @@ async fn a_door_that_is_there_while_it_is_told_is_waited_for_and_one_that_dies_i
     assert_eq!(export.length(), 2 * MIB, "who is told may ask for it at once");
     assert!(!looking.is_finished());
     drop(announcement);
-    assert_eq!(looking.await.unwrap().unwrap_err().kind().name(), "closed");
+    let error = looking.await.unwrap().unwrap().heard.unwrap_err();
+    assert_eq!(error.kind().name(), "closed");
 }

@@ -2,10 +2,10 @@
 
 use crate::control::Event;
 use crate::error::ublk_failed;
-use block_core::{ErrorKind, Result};
-use block_export::{Announcements, Heard};
+use block_core::{Error, ErrorKind, Result};
+use block_export::{Announcements, Heard, SECTOR};
 use libublk::ctrl::UblkCtrl;
-use libublk::sys::UBLK_F_UPDATE_SIZE;
+use libublk::sys::{UBLK_F_UPDATE_SIZE, ublk_params};
 use std::sync::mpsc;
 
 /// Passes announcements on to the thread that controls the device, until that has ended.
@@ -20,8 +20,18 @@ pub(crate) async fn pass_on(mut ear: Announcements, events: mpsc::Sender<Event>)
 /// `Unsupported` where the kernel cannot change a device: it keeps the size that it has.
 pub(crate) fn tell(control: &UblkCtrl, length: u64) -> Result<Heard> {
     let id = control.dev_info().dev_id;
-    check(UblkCtrl::get_features().unwrap_or(0), id)?;
     let doing = format!("changing the size of /dev/ublkb{id}");
+    // One that was made while the image became larger has the size.
+    let mut there = ublk_params::default();
+    control.get_params(&mut there).map_err(|e| ublk_failed(&doing, e))?;
+    if there.basic.dev_sectors.checked_mul(SECTOR) == Some(length) {
+        return Ok(Heard::Now);
+    }
+    let features = UblkCtrl::get_features().ok_or_else(|| {
+        let message = format!("{doing}: the kernel does not say what its ublk can do");
+        Error::from(ErrorKind::Unsupported(message))
+    })?;
+    check(features, id)?;
     control.update_size(length).map_err(|e| ublk_failed(&doing, e))?;
     Ok(Heard::Now)
 }
@@ -66,11 +76,11 @@ mod tests {
             assert_eq!(announcement.length(), 2 << 20);
             announcement.answer(Ok(Heard::Now));
         });
-        assert_eq!(export.look_again().await.unwrap().heard, Heard::Now);
+        assert_eq!(export.look_again().await.unwrap().heard.unwrap(), Heard::Now);
         thread.join().unwrap();
         // The thread has ended.
         export.backend().resize(3 << 20).await.unwrap();
-        export.look_again().await.unwrap_err();
+        export.look_again().await.unwrap().heard.unwrap_err();
         passing.await.unwrap();
     }
 }

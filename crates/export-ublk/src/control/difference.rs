@@ -1,5 +1,6 @@
 //! Whether a device that waits for a server is the one that would be made now.
 
+use block_export::SECTOR;
 use libublk::sys::{
     UBLK_ATTR_FUA, UBLK_ATTR_READ_ONLY, UBLK_ATTR_VOLATILE_CACHE, UBLK_F_USER_COPY,
     UBLK_PARAM_TYPE_DEVT, ublk_params,
@@ -19,6 +20,13 @@ pub(super) fn difference(
             "it is another device than this image: its {what}; export the image that it was made of"
         )
     };
+    if has_grown(there, here) {
+        let size = there.basic.dev_sectors.saturating_mul(SECTOR);
+        return Some(of_image(format!(
+            "size is {size} bytes, less than that of the image; if that has become larger since, \
+             export as much of it as then (driver=raw,size={size},...)"
+        )));
+    }
     // A device that takes no writes has other parameters too: first what is chosen.
     shape(there, here)
         .map(of_image)
@@ -33,6 +41,16 @@ pub(super) fn difference(
 
 fn unequal(what: &str, there: u64, here: u64) -> Option<String> {
     (there != here).then(|| format!("{what} is {there}, that of the image {here}"))
+}
+
+/// Whether it could be the image all the same, of which there is more now.
+fn has_grown(there: &ublk_params, here: &ublk_params) -> bool {
+    let mut as_then = *here;
+    as_then.basic.dev_sectors = there.basic.dev_sectors;
+    there.zoned.max_open_zones == 0
+        && there.basic.chunk_sectors == 0
+        && (1..here.basic.dev_sectors).contains(&there.basic.dev_sectors)
+        && shape(there, &as_then).is_none()
 }
 
 fn shape(there: &ublk_params, here: &ublk_params) -> Option<String> {
@@ -105,6 +123,15 @@ mod tests {
             |p| p.basic.dev_sectors = 8,
             "another device than this image: its size in sectors is 8",
         );
+        let mut here = base;
+        here.basic.dev_sectors = 16;
+        let mut there = here;
+        there.basic.dev_sectors = 8;
+        let said = difference(&there, &here, 0, 0).unwrap();
+        assert!(said.contains("driver=raw,size=4096"), "{said}");
+        // Of one that is smaller now there is nothing to be done.
+        let said = difference(&here, &there, 0, 0).unwrap();
+        assert!(!said.contains("driver=raw"), "{said}");
         says(|p| p.basic.logical_bs_shift = 12, "block size");
         says(|p| p.basic.chunk_sectors = 8, "zone size");
         says(|p| p.types = 1, "kind");

@@ -63,13 +63,13 @@ impl Bench {
     /// The image becomes larger, and the device with it.
     async fn grow(&self, length: u64) -> block_backend::Result<Heard> {
         self.export.backend().resize(length).await.unwrap();
-        self.export.look_again().await.map(|look| look.heard)
+        self.export.look_again().await?.heard
     }
 
     /// The status of a read.
     async fn read_at_1_mib(&mut self) -> u8 {
         let before = self.driver().used_index();
-        let placed = self.driver().request(READ, 1 << 11, &[], 512);
+        let placed = self.driver().request(IN, 1 << 11, &[], 512);
         self.side.kick(0);
         eventually("an answer", || self.side.drivers[0].used_index() != before).await;
         let (_, written) = self.driver().take_used().unwrap();

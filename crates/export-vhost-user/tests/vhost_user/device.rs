@@ -110,7 +110,7 @@ impl Served {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let look = runtime.block_on(self.export.look_again())?;
         assert_eq!(look.to, bytes);
-        Ok(look.heard)
+        look.heard
     }
 
     /// A guest that is connected, and has not begun.

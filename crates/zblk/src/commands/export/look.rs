@@ -24,7 +24,7 @@ struct Capacity {
     to: u64,
     /// Why the device's users could not be told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    untold: Option<&'static str>,
+    untold: Option<String>,
 }
 
 impl Looks {
@@ -42,11 +42,17 @@ impl Looks {
             match export.look_again().await {
                 Ok(Look { from, to, heard }) => {
                     let untold = match heard {
-                        Heard::Now => None,
-                        Heard::Later(why) => Some(why),
+                        Ok(Heard::Now) => None,
+                        Ok(Heard::Later(why)) => {
+                            Some(format!("its users find it when they ask the next time: {why}"))
+                        }
+                        Err(error) => Some(format!(
+                            "its users could not be told, another SIGHUP tries again: {error}"
+                        )),
                     };
+                    let words = words(from, to, untold.as_deref());
                     let capacity = Capacity { from, to, untold };
-                    output.remark(&CapacityObject { capacity }, || words(from, to, untold));
+                    output.remark(&CapacityObject { capacity }, || words);
                 }
                 Err(error) => {
                     let _ = Failure::from(error).because("the device keeps its size").tell(output);
@@ -62,7 +68,8 @@ fn words(from: u64, to: u64, untold: Option<&str>) -> String {
     }
     let mut words = format!("capacity {} -> {} ({from} -> {to} bytes)", size(from), size(to));
     if let Some(why) = untold {
-        words.push_str(&format!("; its users find it when they ask the next time: {why}"));
+        words.push_str("; ");
+        words.push_str(why);
     }
     words
 }
