@@ -54,6 +54,8 @@ pub(crate) struct OpenFile {
     /// Whether one call may do what neighbouring requests ask for. Not on devices with zones, where a
     /// call must not reach from one zone into the next.
     pub joins: bool,
+    /// Whether it lies on a file system of this kernel that waits for no other process.
+    pub is_local: bool,
 }
 
 impl OpenFile {
@@ -81,6 +83,7 @@ impl OpenFile {
             sizing: Mutex::default(),
             fixed_size: false,
             joins: true,
+            is_local: false,
         }
     }
 

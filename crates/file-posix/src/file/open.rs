@@ -6,6 +6,10 @@ use crate::error::{described, invalid};
 use crate::open_file::OpenFile;
 use crate::sys::{self, Access, LockMode};
 use block_core::{BufferPool, Error, ErrorKind, Result};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC,
+    fstatfs,
+};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -34,7 +38,17 @@ pub(super) fn open(path: &Path, how: How, pool: BufferPool) -> Result<OpenFile> 
         false => Alignment::ANY,
     };
     let size = stat(fd.as_fd(), name)?.size;
-    Ok(OpenFile::new(fd, how.locking, alignment, size, pool))
+    let is_local = is_local(fd.as_fd());
+    let mut file = OpenFile::new(fd, how.locking, alignment, size, pool);
+    file.is_local = is_local;
+    Ok(file)
+}
+
+/// Whether the file lies on a file system that is known to wait for no other process and no network.
+fn is_local(fd: BorrowedFd<'_>) -> bool {
+    const LOCAL: [FsType; 5] =
+        [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC];
+    fstatfs(fd).is_ok_and(|found| LOCAL.contains(&found.filesystem_type()))
 }
 
 /// Opens what is a regular file, and nothing else.

@@ -31,8 +31,8 @@ impl<T> End<T> {
 
 /// Answers of one worker that were not given yet.
 ///
-/// Where calls take long, all who have theirs are woken before the worker makes its next one. To
-/// wake somebody takes longer than a quick call: such answers are given together.
+/// All who have theirs are woken before the worker makes its next call, which may take long. Where
+/// that is as good as ruled out, waking takes longer than a call: such answers are given together.
 pub(super) struct Answers<T> {
     ready: SmallVec<[(End<T>, Result<T>); 1]>,
     /// When the first and the last of them came.
@@ -66,7 +66,7 @@ impl<T> Answers<T> {
     /// Gives the answers, then wakes those who have theirs.
     pub(super) fn give(&mut self) {
         self.came = None;
-        let given: SmallVec<[Waker; 1]> =
+        let given: SmallVec<[Waker; MOST]> =
             self.ready.drain(..).filter_map(|(end, result)| end.give(result)).collect();
         given.into_iter().for_each(Waker::wake);
     }

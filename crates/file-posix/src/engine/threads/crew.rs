@@ -34,6 +34,8 @@ pub(super) struct Terms {
     pub workers: usize,
     /// Whether neighbours may be joined into one call.
     pub joins: bool,
+    /// Whether answers may wait for those of the next quick calls.
+    pub holds: bool,
 }
 
 /// The workers of one file and runtime, and what waits for them.
@@ -290,7 +292,7 @@ impl<W: Work> Worker<W> {
         loop {
             let is_over = begin.elapsed() >= STINT;
             let next = self.next(&answers, is_over);
-            if !matches!(&next, Next::Row(_, _, quick) if answers.may_wait(*quick)) {
+            if !matches!(&next, Next::Row(_, false, quick) if answers.may_wait(*quick)) {
                 answers.give();
             }
             match next {
@@ -340,7 +342,10 @@ impl<W: Work> Worker<W> {
         crew.waiting.store(!state.queue.is_empty(), Ordering::Release);
         state.busy = state.busy.saturating_add(1);
         self.stance = Stance::Busy;
-        let quick = if crew.pace.is_quick() { state.queue.len() } else { 0 };
+        let is_quick = crew.terms.holds
+            && crew.pace.is_quick()
+            && row.iter().all(|entry| entry.work.is_short());
+        let quick = if is_quick { state.queue.len() } else { 0 };
         Next::Row(row, state.calls(crew.terms), quick)
     }
 
@@ -365,8 +370,8 @@ impl<W: Work> Worker<W> {
 
 /// What a worker does next.
 enum Next<W: Work> {
-    /// Makes these calls, and first calls one more worker if so said. So many requests wait yet
-    /// that are expected to be quick.
+    /// Makes these calls, and first calls one more worker if so said. If they are expected to be
+    /// quick, so many requests wait yet; else 0.
     Row(Row<Entry<W>>, bool, usize),
     /// Looks again.
     Look,

@@ -53,8 +53,11 @@ impl Crews {
         // The kernel lets one write at a time into the page cache of a regular file: more workers
         // would only queue up for the file's lock, and wake each other there.
         let one_by_one = !file.is_direct() && !file.is_device();
-        let reads = Terms { workers: MAX_WORKERS, joins: file.joins };
-        let writes = Terms { workers: if one_by_one { 1 } else { MAX_WORKERS }, ..reads };
+        let reads = Terms { workers: MAX_WORKERS, joins: file.joins, holds: false };
+        let writes = match one_by_one {
+            true => Terms { workers: 1, holds: file.is_local, ..reads },
+            false => reads,
+        };
         Self { runtime, reads: Arc::new(Crew::new(reads)), writes: Arc::new(Crew::new(writes)) }
     }
 

@@ -61,6 +61,10 @@ impl Work for Held {
         self.len
     }
 
+    fn is_short(&self) -> bool {
+        self.len < 100
+    }
+
     fn is_followed_by(&self, next: &Self) -> bool {
         self.at + self.len as u64 == next.at
     }
@@ -95,7 +99,7 @@ impl Drop for World {
 impl World {
     fn new(workers: usize, joins: bool) -> Self {
         Self {
-            crew: Arc::new(Crew::new(Terms { workers, joins })),
+            crew: Arc::new(Crew::new(Terms { workers, joins, holds: true })),
             gate: Arc::default(),
             file: Arc::new(file()),
             in_flight: InFlight::default(),
@@ -257,6 +261,56 @@ async fn who_has_his_answer_does_not_wait_for_the_next_call() {
     assert!(!held.is_finished());
     world.gate.open();
     ends(held).await.unwrap();
+}
+
+/// The answer to the first of several requests that one worker finds after many quick ones. Those
+/// from this position on are held until it is there.
+fn first_of(requests: &[(u64, usize)], from: u64) -> Result<u64> {
+    let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let world = World::new(1, false);
+        world.gate.from.store(from, Ordering::SeqCst);
+        for _ in 0..64 {
+            ends(world.send(0, 10)).await.unwrap();
+        }
+        // Nobody serves the queue before it is full.
+        while !world.crew.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (is_there, there) = tokio::sync::oneshot::channel();
+        let other = tokio::task::spawn_blocking(move || {
+            is_there.send(()).unwrap();
+            wait.recv()
+        });
+        there.await.unwrap();
+        let sent: Vec<_> = requests.iter().map(|(at, len)| world.send(*at, *len)).collect();
+        let waiting = format!("waiting: {}", requests.len());
+        while !format!("{:?}", world.crew).contains(&waiting) {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+        ends(other).await.unwrap();
+        let mut sent = sent.into_iter();
+        let first = ends(sent.next().unwrap()).await;
+        world.gate.open();
+        for task in sent {
+            let _ = timeout(Duration::from_secs(120), task).await.expect("ends");
+        }
+        first
+    })
+}
+
+#[test]
+fn however_quick_requests_are_nobody_waits_for_a_long_one() {
+    let requests = [(0, 10), (200, 100), (10, 10), (20, 10), (30, 10)];
+    assert_eq!(first_of(&requests, 100).unwrap(), 0);
+}
+
+#[test]
+fn an_answer_that_waits_for_others_survives_a_panic() {
+    let requests = [(0, 10), (666, 10), (10, 10), (20, 10), (30, 10)];
+    assert_eq!(first_of(&requests, 1000).unwrap(), 0);
 }
 
 #[test]

@@ -8,6 +8,9 @@ use block_core::{IoVecMut, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
 
+/// Copying more takes longer than waking somebody.
+const SHORT: usize = 32 << 10;
+
 /// Requests that go together, in order of their place in the file.
 pub(super) type Row<T> = SmallVec<[T; 1]>;
 
@@ -17,6 +20,9 @@ pub(super) trait Work: Send + 'static {
 
     /// How many bytes.
     fn len(&self) -> usize;
+
+    /// Whether it does not take long, as far as can be told.
+    fn is_short(&self) -> bool;
 
     /// Whether `next` begins where this ends, and one call can do both.
     fn is_followed_by(&self, next: &Self) -> bool;
@@ -36,6 +42,11 @@ impl Work for Reading {
 
     fn len(&self) -> usize {
         self.len()
+    }
+
+    /// What is not in the page cache comes from the device.
+    fn is_short(&self) -> bool {
+        false
     }
 
     fn is_followed_by(&self, next: &Self) -> bool {
@@ -79,6 +90,10 @@ impl Work for Write {
 
     fn len(&self) -> usize {
         self.writing.len()
+    }
+
+    fn is_short(&self) -> bool {
+        self.writing.len() <= SHORT && !self.durable && self.first == First::Nothing
     }
 
     fn is_followed_by(&self, next: &Self) -> bool {
