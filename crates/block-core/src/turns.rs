@@ -4,12 +4,20 @@
 //! completion wakes the runtime's reactor, which wakes a task, which looks into the ring. A thread
 //! that has its own way of sleeping ([`Turns`]) spares all of that: before it sleeps, it takes a
 //! [`Turn`] of whatever its requests have begun, and while it sleeps it watches for their ends
-//! itself. Drivers ask [`are_taken_here`] and hand over with [`hand_over`].
+//! itself. Drivers ask [`taken_here`] and hand over with [`hand_over`].
+//!
+//! Only what happens on the thread itself is sure to come before its next turn. A future may be
+//! polled by one thread first and by another one later: from there, nothing may be left to a turn of
+//! the first thread, which may be asleep and is not woken for it. So each time that a driver has
+//! something to begin, it asks anew who takes turns where it is polled, and leaves it to nobody else.
+//! Whoever waits for what a thread drives has to drive it too, whatever runtime it belongs to: the
+//! thread may be the very one that waits.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that a thread drives before it sleeps. Dropped, it is driven no more: what is under way
 /// must come to its end by itself then.
@@ -34,15 +42,32 @@ pub enum Turned {
     Over,
 }
 
-thread_local! {
-    /// What was handed over since the last turn, on a thread that takes turns.
-    static NEW: RefCell<Option<Vec<Box<dyn Turn>>>> = const { RefCell::new(None) };
+/// Names one [`Turns`]: no other ever, of this thread or another one, has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnsId(u64);
+
+impl TurnsId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
-/// Whether this thread drives by itself what is handed over to it.
+/// What was handed over since the last turn.
+struct New {
+    to: TurnsId,
+    turns: Vec<Box<dyn Turn>>,
+}
+
+thread_local! {
+    /// On a thread that takes turns.
+    static NEW: RefCell<Option<New>> = const { RefCell::new(None) };
+}
+
+/// Which [`Turns`] drive what is handed over on this thread, if it takes turns.
 #[must_use]
-pub fn are_taken_here() -> bool {
-    NEW.with_borrow(Option::is_some)
+pub fn taken_here() -> Option<TurnsId> {
+    NEW.with_borrow(|new| new.as_ref().map(|new| new.to))
 }
 
 /// Has this thread drive something from its next turn on, which it takes before it sleeps.
@@ -52,7 +77,7 @@ pub fn are_taken_here() -> bool {
 pub fn hand_over(turn: Box<dyn Turn>) -> Result<(), Box<dyn Turn>> {
     NEW.with_borrow_mut(|new| match new {
         Some(new) => {
-            new.push(turn);
+            new.turns.push(turn);
             Ok(())
         }
         None => Err(turn),
@@ -81,7 +106,7 @@ impl Turns {
         NEW.with_borrow_mut(|new| match new {
             Some(_) => None,
             None => {
-                *new = Some(Vec::new());
+                *new = Some(New { to: TurnsId::next(), turns: Vec::new() });
                 Some(Self { places: Vec::new(), here: PhantomData })
             }
         })
@@ -90,8 +115,8 @@ impl Turns {
     /// Takes a turn of each. True if the thread must not sleep yet: tasks were woken, or another
     /// turn is due.
     pub fn take(&mut self) -> bool {
-        let new = NEW.with_borrow_mut(|new| new.as_mut().map(std::mem::take)).unwrap_or_default();
-        for turn in new {
+        let new = |new: &mut Option<New>| new.as_mut().map(|new| std::mem::take(&mut new.turns));
+        for turn in NEW.with_borrow_mut(new).unwrap_or_default() {
             let place = Place { turn, busy: false, watched: false };
             match self.places.iter_mut().find(|place| place.is_none()) {
                 Some(vacant) => *vacant = Some(place),
@@ -191,16 +216,22 @@ mod tests {
 
     #[test]
     fn only_a_thread_that_says_so_takes_turns_and_only_for_so_long() {
-        assert!(!are_taken_here() && hand_over(scripted(Turned::Idle).1).is_err());
+        assert!(taken_here().is_none() && hand_over(scripted(Turned::Idle).1).is_err());
         let turns = Turns::begin().unwrap();
-        assert!(are_taken_here() && Turns::begin().is_none());
-        std::thread::spawn(|| assert!(!are_taken_here())).join().unwrap();
+        let first = taken_here();
+        assert!(first.is_some() && Turns::begin().is_none());
+        std::thread::spawn(|| assert!(taken_here().is_none())).join().unwrap();
         let (kept, turn) = scripted(Turned::Idle);
         assert!(hand_over(turn).is_ok());
         drop(turns);
-        assert!(!are_taken_here());
+        assert!(taken_here().is_none());
         assert_eq!(Rc::strong_count(&kept), 1, "what was never driven is dropped too");
-        assert!(Turns::begin().is_some());
+        let elsewhere = std::thread::spawn(|| Turns::begin().and_then(|_turns| taken_here()));
+        let again = Turns::begin().unwrap();
+        let ids = [first, elsewhere.join().unwrap(), taken_here()];
+        assert!(ids.iter().all(Option::is_some));
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+        drop(again);
     }
 
     #[test]

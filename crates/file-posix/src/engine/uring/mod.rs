@@ -11,7 +11,8 @@ use super::transfer::Calls;
 use crate::error::is_unsupported;
 use crate::open_file::OpenFile;
 use crate::sys::Ring;
-use block_core::{InFlight, InFlightGuard, turns};
+use block_core::turns::{self, TurnsId};
+use block_core::{InFlight, InFlightGuard};
 use io_uring::IoUring;
 use lane::{Answer, Lane};
 use std::cell::Cell;
@@ -34,7 +35,8 @@ pub(super) struct Held {
     pub guard: InFlightGuard,
 }
 
-/// At most so many rings for each file and runtime, so that workers rarely meet.
+/// At most so many rings for each file and runtime, so that workers rarely meet. Threads that take
+/// turns have theirs besides.
 const MAX_LANES: usize = 8;
 
 /// The rings of one open file.
@@ -68,10 +70,30 @@ impl Lanes {
 struct Entry {
     /// Counted from 1.
     serial: u64,
-    runtime: Id,
-    number: usize,
+    whose: Whose,
     /// Where no ring could be had, when that was: threads do the work for a while.
     lane: Result<Arc<Lane<IoUring>>, Instant>,
+}
+
+/// Who uses a ring, and drives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// A thread that takes turns, whatever runtime it works for. Once it has ended them nobody finds
+    /// the ring any more: those that it begins later have another one.
+    Thread(TurnsId),
+    /// The threads of a runtime that have this number.
+    Workers(Id, usize),
+}
+
+impl Whose {
+    /// Whether it may stay undriven while a task of this runtime waits.
+    fn needs_help(self, here: Id) -> bool {
+        match self {
+            // The thread may be the one that waits.
+            Self::Thread(_) => true,
+            Self::Workers(runtime, _) => runtime != here,
+        }
+    }
 }
 
 impl Entry {
@@ -112,18 +134,15 @@ pub(super) fn probe() -> io::Result<()> {
 }
 
 impl Uring {
-    /// The ring for the thread that asks, in the runtime that it works for.
+    /// The ring for the thread that asks: its own, or one of the runtime that it works for.
     fn lane(&self) -> Option<Arc<Lane<IoUring>>> {
         let runtime = Handle::try_current().ok()?;
-        let own = turns::are_taken_here();
-        let number = match own {
-            // No other thread takes it.
-            true => usize::MAX.saturating_sub(thread_number()),
-            false => thread_number() % lanes_per_runtime(),
+        let whose = match turns::taken_here() {
+            Some(turns) => Whose::Thread(turns),
+            None => Whose::Workers(runtime.id(), thread_number() % lanes_per_runtime()),
         };
-        let id = runtime.id();
         let find = |entries: &[Entry]| {
-            let found = entries.iter().find(|e| e.runtime == id && e.number == number);
+            let found = entries.iter().find(|entry| entry.whose == whose);
             let found = found.filter(|entry| !entry.is_refusal_over());
             found.map(|entry| entry.lane.as_ref().ok().cloned())
         };
@@ -138,14 +157,17 @@ impl Uring {
         }
         lanes.entries.retain(Entry::is_needed);
         lanes.forget_a_refusal();
-        let open = |ring| if own { Lane::open_own(ring) } else { Lane::open(ring, &runtime) };
+        let open = |ring| match whose {
+            Whose::Thread(_) => Lane::open_own(ring),
+            Whose::Workers(..) => Lane::open(ring, &runtime),
+        };
         let lane = Ring::new().and_then(open).map_err(|error| {
             tracing::warn!(%error, "no io_uring for this runtime for now; threads do the work");
             Instant::now()
         });
         lanes.added = lanes.added.saturating_add(1);
         let serial = lanes.added;
-        lanes.entries.push(Entry { serial, runtime: id, number, lane: lane.clone() });
+        lanes.entries.push(Entry { serial, whose, lane: lane.clone() });
         drop(lanes);
         self.added.notify_waiters();
         lane.ok()
@@ -154,9 +176,11 @@ impl Uring {
     /// Makes the calls that a request asks for. What the request holds is given back as soon as
     /// the kernel has done all of it, whether or not anybody polls this then.
     pub(super) async fn carry<T: Calls>(&self, mut calls: T, mut held: Held) -> Carried<T> {
-        let Some(lane) = self.lane() else { return Carried::Left(calls, held) };
         let judge = held.file.judge();
-        while let Some(mut transfer) = calls.lend() {
+        loop {
+            // Anew for each: another thread may poll this by now.
+            let Some(lane) = self.lane() else { return Carried::Left(calls, held) };
+            let Some(mut transfer) = calls.lend() else { return Carried::Done(Ok(()), calls) };
             transfer.at_once = T::FILLS_HOLES && held.file.tells_holes();
             let at_once = transfer.at_once;
             let (result, still_held) = match lane.transfer(transfer, held).await {
@@ -191,10 +215,10 @@ impl Uring {
                 return Carried::Done(Err(error), calls);
             }
         }
-        Carried::Done(Ok(()), calls)
     }
 
-    /// Waits for `in_flight`, also for requests of runtimes that are not driven at the moment.
+    /// Waits for `in_flight`, also for requests of runtimes and threads that drive nothing at the
+    /// moment.
     pub(super) async fn settle(&self, in_flight: &InFlight) {
         let Ok(here) = Handle::try_current() else { return in_flight.settle().await };
         let mut settled = pin!(in_flight.settle());
@@ -226,11 +250,11 @@ impl Uring {
         }
     }
 
-    /// The lanes of other runtimes that came after those that were seen before.
+    /// The lanes that this runtime does not drive and that came after those that were seen before.
     fn added_after(&self, seen: &mut u64, here: Id) -> Vec<Arc<Lane<IoUring>>> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(seen, lanes.added);
-        let new = lanes.entries.iter().filter(|e| e.serial > before && e.runtime != here);
+        let new = lanes.entries.iter().filter(|e| e.serial > before && e.whose.needs_help(here));
         new.filter_map(|e| e.lane.as_ref().ok().cloned()).collect()
     }
 }

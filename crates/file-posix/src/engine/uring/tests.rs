@@ -15,6 +15,27 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// How long something may take that would otherwise never happen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Sleeps as a thread does that takes turns, and takes them.
+fn sleep_and_take(turns: &mut Turns) {
+    let mut told = None;
+    turns.watch(|number, ring| {
+        let mut fds = [PollFd::new(ring, PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap(), 1);
+        told = Some(number);
+        true
+    });
+    turns.told(told.unwrap());
+    assert!(turns.take());
+}
+
+fn poll_here(request: &mut Pin<Box<impl Future<Output = Carried<Reading>>>>) -> Poll<bool> {
+    let polled = request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    polled.map(|carried| matches!(carried, Carried::Done(Ok(()), _)))
+}
+
 async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_ready())).await
 }
@@ -58,7 +79,7 @@ async fn a_request_that_goes_on_after_a_short_call_is_under_way_again() {
     let mut request = Box::pin(pipe.read());
     assert!(!poll_once(&mut request).await);
     pipe.write(8);
-    tokio::time::timeout(Duration::from_secs(120), pipe.in_flight.settle()).await.unwrap();
+    tokio::time::timeout(PATIENCE, pipe.in_flight.settle()).await.unwrap();
     assert!(!poll_once(&mut request).await);
     assert_eq!(pipe.in_flight.count(), 1);
     pipe.write(8);
@@ -82,7 +103,7 @@ fn a_ring_that_came_after_a_settle_began_is_driven_by_it_too() {
             scope.spawn(submit).join().unwrap();
         });
         pipe.write(16);
-        let settled = tokio::time::timeout(Duration::from_secs(120), settle).await;
+        let settled = tokio::time::timeout(PATIENCE, settle).await;
         settled.expect("it drives the ring of a runtime that nobody drives");
     });
     assert!(matches!(second.block_on(request), Carried::Done(Ok(()), _)));
@@ -131,15 +152,72 @@ fn a_thread_that_takes_turns_has_a_ring_of_its_own() {
         scope.spawn(elsewhere).join().unwrap();
     });
     pipe.write(16);
-    let mut told = 0;
-    turns.watch(|_, ring| {
-        let mut fds = [PollFd::new(ring, PollFlags::POLLIN)];
-        told += nix::poll::poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap();
-        true
-    });
-    assert_eq!(told, 1, "the ring itself tells of completions");
-    assert!(turns.take());
+    // The ring itself tells of completions.
+    sleep_and_take(&mut turns);
     assert!(matches!(poll(), Poll::Ready(Carried::Done(Ok(()), _))));
     assert!(!turns.take());
     turns.watch(|_, _| panic!("nothing is under way"));
+}
+
+#[test]
+fn a_request_that_another_thread_goes_on_with_does_not_wait_for_the_first_ones_turn() {
+    let Some(pipe) = Pipe::new() else { return };
+    let (first, second) = (runtime(), runtime());
+    let mut turns = Turns::begin().unwrap();
+    let _context = first.enter();
+    let mut request = Box::pin(pipe.read());
+    assert!(poll_here(&mut request).is_pending());
+    assert!(!turns.take());
+    pipe.write(8);
+    sleep_and_take(&mut turns);
+    pipe.write(8);
+    // This thread takes no turn meanwhile.
+    let ended = std::thread::scope(|scope| {
+        let ends = || second.block_on(async { tokio::time::timeout(PATIENCE, request).await });
+        scope.spawn(ends).join().unwrap()
+    });
+    assert!(matches!(ended, Ok(Carried::Done(Ok(()), _))), "it goes by the other thread's ring");
+}
+
+#[test]
+fn a_thread_that_waits_instead_of_taking_turns_sees_its_requests_settle() {
+    let Some(pipe) = Pipe::new() else { return };
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut turns = Turns::begin().unwrap();
+    let _context = runtime.enter();
+    // One that its turn has submitted, and one that waits for the next.
+    let mut requests = [Box::pin(pipe.read()), Box::pin(pipe.read())];
+    assert!(poll_here(&mut requests[0]).is_pending());
+    assert!(!turns.take());
+    assert!(poll_here(&mut requests[1]).is_pending());
+    pipe.write(32);
+    let settle = async { tokio::time::timeout(PATIENCE, pipe.uring.settle(&pipe.in_flight)).await };
+    runtime.handle().block_on(settle).expect("it drives the ring of its own thread");
+    assert!(requests.iter_mut().all(|request| poll_here(request) == Poll::Ready(true)));
+}
+
+#[test]
+fn a_thread_that_begins_turns_again_has_a_ring_again() {
+    let Some(pipe) = Pipe::new() else { return };
+    let (runtime, other) = (runtime(), runtime());
+    let mut before: Option<Arc<Lane<IoUring>>> = None;
+    for _ in 0..3 {
+        let mut turns = Turns::begin().unwrap();
+        let _context = runtime.enter();
+        let mut request = Box::pin(pipe.read());
+        assert!(poll_here(&mut request).is_pending());
+        let own = pipe.uring.lane().unwrap();
+        assert!(!own.is_retired() && before.is_none_or(|before| !Arc::ptr_eq(&own, &before)));
+        {
+            let _context = other.enter();
+            let same = pipe.uring.lane().unwrap();
+            assert!(Arc::ptr_eq(&own, &same), "one for the thread, not for each runtime");
+        }
+        assert!(!turns.take());
+        pipe.write(16);
+        sleep_and_take(&mut turns);
+        assert_eq!(poll_here(&mut request), Poll::Ready(true), "by the ring");
+        assert_eq!(pipe.uring.lanes.read().unwrap().entries.len(), 1, "the old one is forgotten");
+        before = Some(own);
+    }
 }

@@ -24,6 +24,7 @@ pub(super) use state::Keep;
 
 use super::Held;
 use crate::sys::{Queues, Ring, Transfer, watch_readable};
+use block_core::turns::{self, TurnsId};
 use orphan::Driver;
 use state::{After, Next, State};
 use std::fmt;
@@ -41,6 +42,9 @@ pub(super) struct Lane<Q: Queues> {
     state: Mutex<State<Q>>,
     /// Readable when something may have ended.
     events: OwnedFd,
+    /// Who drives it without a task. Requests are taken from that thread only: from any other one,
+    /// nothing would wake it.
+    owner: Option<TurnsId>,
 }
 
 /// Who takes a turn.
@@ -60,7 +64,7 @@ impl<Q: Queues + Send + 'static> Lane<Q> {
     pub(super) fn open(mut ring: Ring<Keep, Q>, runtime: &Handle) -> io::Result<Arc<Self>> {
         let events = ring.events()?;
         let watched = watch(runtime, &events)?;
-        let lane = Arc::new(Self { state: Mutex::new(State::new(ring)), events });
+        let lane = Arc::new(Self { state: Mutex::new(State::new(ring)), events, owner: None });
         // Made before the task, so that it also notices a task that is never polled.
         let driver = Driver::new(&lane);
         drop(runtime.spawn(async move { driver.lane().drive(&watched).await }));
@@ -71,6 +75,11 @@ impl<Q: Queues + Send + 'static> Lane<Q> {
 impl<Q: Queues> Lane<Q> {
     fn state(&self) -> MutexGuard<'_, State<Q>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is queued from this thread will be submitted.
+    fn is_driven_for_here(&self) -> bool {
+        self.owner.is_none() || self.owner == turns::taken_here()
     }
 
     pub(super) fn is_retired(&self) -> bool {

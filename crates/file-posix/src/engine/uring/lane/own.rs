@@ -1,8 +1,9 @@
 //! A lane that its thread drives by itself, between its tasks and its sleep.
 //!
 //! Requests queue: the thread's next turn, which comes before it sleeps, submits them all. Only a write
-//! that finds the ring idle submits itself. No runtime is told of completions; the thread watches the
-//! ring while something is in flight.
+//! that finds the ring idle submits itself. From another thread it takes none, since nothing would
+//! wake its own. No runtime is told of completions; the thread watches the ring while something is in
+//! flight.
 
 use super::orphan::Driver;
 use super::state::{Keep, Next, State};
@@ -20,9 +21,9 @@ impl<Q: Queues + Send + 'static> Lane<Q> {
     /// What the kernel says.
     pub(in super::super) fn open_own(mut ring: Ring<Keep, Q>) -> io::Result<Arc<Self>> {
         let events = ring.readable()?;
-        let mut state = State::new(ring);
+        let (mut state, owner) = (State::new(ring), turns::taken_here());
         state.own = true;
-        let lane = Arc::new(Self { state: Mutex::new(state), events });
+        let lane = Arc::new(Self { state: Mutex::new(state), events, owner });
         // Where no turns are taken, the driver is dropped: the lane takes nothing then.
         drop(turns::hand_over(Box::new(Driver::new(&lane))));
         Ok(lane)

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 pub(in super::super) enum Answer {
     /// It has ended; what the request holds, unless the request is done.
     Ended(Ended, Option<Held>),
-    /// The lane takes no more.
+    /// The lane takes no more, or none from this thread.
     Refused(Transfer, Held),
 }
 
@@ -48,7 +48,7 @@ impl<Q: Queues> Future for Request<'_, Q> {
             Stage::Started(key) => *key,
             Stage::New(request) => {
                 let Some((transfer, held)) = request.take() else { return Poll::Pending };
-                if state.retired {
+                if state.retired || !lane.is_driven_for_here() {
                     return Poll::Ready(Answer::Refused(transfer, held));
                 }
                 let alone = state.is_due(&transfer);

@@ -130,3 +130,22 @@ fn a_lane_that_is_closed_leaves_its_thread() {
     turns.take();
     assert_eq!(Arc::strong_count(&bench.lane), 1);
 }
+
+#[test]
+fn a_request_from_another_thread_is_refused_rather_than_left_to_the_owners_turn() {
+    let mut turns = Turns::begin().unwrap();
+    let bench = Bench::own();
+    for takes_turns in [false, true] {
+        let mut request = bench.request(read(0));
+        let poll = move || {
+            let _turns = takes_turns.then(|| Turns::begin().unwrap());
+            matches!(request.poll(), Some(Answer::Refused(..)))
+        };
+        assert!(std::thread::spawn(poll).join().unwrap());
+    }
+    bench.script.oblige();
+    let mut requests = requests(&bench, 1);
+    assert!(turns.take());
+    assert!(ends(&mut requests[0]), "the owner's are taken as before");
+    bench.check_all_given_back();
+}
