@@ -11,10 +11,11 @@ use crate::pattern::{self, Random};
 use crate::shape::{ALL, Shape};
 use crate::tools::run;
 use lab_suite::harness::Suite;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use virtio_driver::told::{INVALID, IOERR, OK, UNALIGNED, UNSUPP};
 use virtio_driver::{Outcome, Vdpa, kind, status};
 
@@ -28,8 +29,13 @@ const ZONED: u64 = 1 << 17;
 const ARENA: u64 = 2 << 20;
 const SIZE: u16 = 128;
 
-/// What the front end that is killed appends at once: one request.
+/// What the front end that is killed appends at once: one request. Zones hold a multiple of sixteen.
 const PIECE: usize = 16 << 10;
+/// What it appends to: too much to be full before the kill.
+const APPENDED: Shape = ALL[0];
+
+/// A zone's state: written to its end.
+const FULL: u8 = 14;
 
 pub fn run_all(suite: &mut Suite<'_>) {
     run("rmmod", &["virtio_vdpa"]);
@@ -267,76 +273,87 @@ fn read_into(vmm: &mut Vdpa, place: u64, at: u64) -> (u8, Vec<u8>) {
 /// What a front end was answered before it was killed is there for the next one, and what it was not
 /// is there as a whole or not at all.
 fn front_end_killed() {
-    let shape = ALL[0];
+    let shape = APPENDED;
     let device = Device::new(&shape);
-    let zone = shape.start(shape.sequential(0));
+    let first = shape.start(shape.sequential(0));
     let mut random = Random::new(super::killed::seed());
-    let front_end = |stopped: Duration| {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([APPEND, device.node().to_str().unwrap(), &zone.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut told: Vec<String> = lines.by_ref().take(1).collect();
-        std::thread::sleep(stopped);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        told.extend(lines);
-        told
-    };
     for round in 0..super::killed::rounds() {
-        let wait = Duration::from_millis(random.below(300));
-        let told = front_end(wait);
+        let after = 1 + random.below(200);
+        let told = told_until_killed(device.node(), after as usize);
         let mut vmm = device.boot();
-        let zone_now = &report(&mut vmm, zone, &shape)[0];
-        let written = (zone_now.pointer - zone_now.start) * 512;
-        assert_eq!(written % PIECE as u64, 0, "a part of an append");
-        let mut all = Vec::new();
-        for at in (0..written).step_by(PIECE) {
-            let piece = expect(&mut vmm, OK, kind::IN, zone + at, &[], PIECE as u32).data;
-            let value = number(&piece[..8]);
-            assert!(piece.chunks(8).all(|word| number(word) == value), "torn at {at:#x}");
-            assert!(!all.contains(&value), "append {value} is there twice");
-            all.push(value);
-        }
-        for line in &told {
-            // The last line may be cut short.
-            let Some((at, value)) = line.strip_suffix('.').and_then(|line| line.split_once(' '))
-            else {
-                continue;
+        let mut all = HashMap::new();
+        for zone in report(&mut vmm, first, &shape) {
+            let sectors = match zone.state {
+                FULL => zone.capacity,
+                _ => zone.pointer - zone.start,
             };
-            let [at, value]: [u64; 2] = [at, value].map(|word| word.parse().unwrap());
-            let place = (at * 512 - zone) as usize;
-            assert_eq!(place % PIECE, 0, "append {value} was told to be at {at}");
-            let index = place / PIECE;
-            assert_eq!(all.get(index), Some(&value), "append {value} was told to be at {at}");
+            assert_eq!(sectors % sector(PIECE as u64), 0, "a part of an append in {zone:?}");
+            for at in (zone.start..zone.start + sectors).step_by(PIECE / 512) {
+                let piece = expect(&mut vmm, OK, kind::IN, at * 512, &[], PIECE as u32).data;
+                let value = number(&piece[..8]);
+                assert!(piece.chunks(8).all(|word| number(word) == value), "torn at {at}");
+                let other = all.insert(value, at);
+                assert_eq!(other, None, "append {value} is at {at}, too");
+            }
+            if sectors > 0 {
+                expect(&mut vmm, OK, kind::RESET, zone.start * 512, &[], 0);
+            }
+        }
+        for &(at, value) in &told {
+            assert_eq!(all.get(&value), Some(&at), "append {value} was told to be at {at}");
         }
         eprintln!(
-            "   round {round}: killed {wait:?} later; {} told, {} there",
+            "   round {round}: killed after {after} answers; {} told, {} there",
             told.len(),
             all.len()
         );
-        expect(&mut vmm, OK, kind::RESET, zone, &[], 0);
     }
     device.stop();
 }
 
-/// Appends to a zone until it is killed or the zone is full, on both queues, eight at a time. Tells
-/// of each that is answered: where it is, in sectors, and what it is.
+/// Has another process append until it has told of so many appends, and kills it. All that it told:
+/// where an append is, in sectors, and what it is.
+fn told_until_killed(node: &Path, after: usize) -> Vec<(u64, u64)> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([APPEND, node.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut text: Vec<String> = lines.by_ref().take(after).collect();
+    child.kill().unwrap();
+    let end = child.wait().unwrap();
+    assert_eq!(end.signal(), Some(9), "the front end ended by itself: {end}");
+    text.extend(lines);
+    let mut told = Vec::new();
+    for (index, line) in text.iter().enumerate() {
+        match line.strip_suffix('.').and_then(|line| line.split_once(' ')) {
+            Some((at, value)) => told.push((at.parse().unwrap(), value.parse().unwrap())),
+            None => assert_eq!(index + 1, text.len(), "only the last may be cut short: {line:?}"),
+        }
+    }
+    assert!(!told.is_empty(), "nothing was told: {text:?}");
+    told
+}
+
+/// Appends to one zone after another until it is killed, on both queues, eight at a time. Tells of
+/// each that is answered: where it is, in sectors, and what it is.
 pub fn append(words: &[String]) {
-    let [_, node, zone] = words else { panic!("{words:?}") };
-    let zone: u64 = zone.parse().unwrap();
+    const AT_ONCE: u64 = 8;
+    let [_, node] = words else { panic!("{words:?}") };
+    let shape = APPENDED;
     let mut vmm = Vdpa::open(Path::new(node), 2, SIZE, ARENA).unwrap();
     vmm.boot().unwrap();
+    let rounds = shape.zone_capacity / (2 * AT_ONCE * PIECE as u64);
     let mut next = 1_u64;
-    loop {
+    let zones = (shape.conventional..shape.zones).map(|zone| shape.start(zone));
+    for zone in zones.flat_map(|zone| std::iter::repeat_n(zone, rounds as usize)) {
         let mut placed = Vec::new();
         for queue in 0..2 {
             let driver = &mut vmm.queues[queue].driver;
             driver.rewind();
-            for _ in 0..8 {
+            for _ in 0..AT_ONCE {
                 let data = next.to_le_bytes().repeat(PIECE / 8);
                 let request = driver.request(kind::APPEND, sector(zone), &data, 8);
                 placed.push((queue, request, next));
@@ -344,7 +361,7 @@ pub fn append(words: &[String]) {
             }
             vmm.queues[queue].kick();
         }
-        for _ in 0..placed.len() / 2 {
+        for _ in 0..AT_ONCE {
             for queue in 0..2 {
                 let (head, written) = vmm.queues[queue].used();
                 let of = |(on, request, _): &&(usize, virtio_driver::Placed, u64)| {
@@ -352,13 +369,12 @@ pub fn append(words: &[String]) {
                 };
                 let (_, request, value) = placed.iter().find(of).expect("a request of ours");
                 let outcome = vmm.queues[queue].driver.outcome(request, written);
-                if outcome.status != OK {
-                    return;
-                }
+                assert_eq!(outcome.status, OK, "append {value} to the zone at {zone:#x}");
                 println!("{} {value}.", number(&outcome.data));
             }
         }
     }
+    panic!("all zones are full, and nobody has killed this process");
 }
 
 /// The old device ends for the VMM, and the next server waits until the VMM lets go of it.
