@@ -111,7 +111,10 @@ fn a_wish_reaches_every_path() {
     let image = "driver=raw,file.driver=file,file.filename=disk.img,file.aio=threads";
     succeeded(&zblk(&["info", "--aio", "io_uring", image]));
     let image = "driver=raw,file.driver=file,file.filename=disk.img,file.aio=io_uring";
-    assert_eq!(zblk(&["info", "--aio", "threads", image]).status.code(), Some(1));
+    let output = zblk(&["info", "--aio", "threads", image]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("forbidden here"), "{message}");
 }
 
 fn threads_do_the_work() {
