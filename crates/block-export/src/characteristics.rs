@@ -98,8 +98,9 @@ impl ZonedCharacteristics {
 }
 
 impl Characteristics {
-    /// Reads them from an open backend, and the device's length: the image's, without a last piece that
-    /// is no whole block. Of a zoned one, reports all zones once.
+    /// Reads them from an open backend, and the device's length: the backend's, without a last piece
+    /// that is no whole block. With `cache.direct=on` a file's driver has rounded its length up to the
+    /// alignment, and the rest of that block reads as zeroes. Of a zoned one, reports all zones once.
     ///
     /// # Errors
     /// `Unsupported` if no door can show such a device; whatever a zone report can meet.

@@ -134,7 +134,8 @@ impl Export {
     /// requests go so far and has the doors tell the device's users. What a door could not tell is told
     /// again by the next look.
     ///
-    /// Requests under way go on. Of an image that ends within a block, that block is not shown.
+    /// Requests under way go on. Of an image that ends within a block, that block is not shown; with
+    /// `cache.direct=on` it is, filled up with zeroes.
     ///
     /// # Errors
     /// `Shrunk` if there is less than there was: the device keeps its length, and requests to what is

@@ -9,7 +9,7 @@
 //!   for, one after another, and tells them the results: short transfers, the end of the file,
 //!   interruptions and bounce buffers are handled there, the same way for every engine;
 //! - never keeps the thread that polls it waiting for the file. What it does there is short: a lock,
-//!   the copying of at most 64 KiB from or to the page cache (`inline.rs`), at most 15 µs of looking
+//!   the copying of at most 64 KiB from or to the page cache (`inline.rs`), at most 20 µs of looking
 //!   out for an answer that is about to come (`threads/spin.rs`).
 //!
 //! What each request takes:

@@ -1,10 +1,10 @@
-//! When it pays to look for something again and again for a few microseconds, instead of sleeping:
-//! being woken takes longer than a whole write to the page cache.
+//! When it pays to look for something again and again for some ten microseconds, instead of
+//! sleeping: being woken takes longer than a whole write to the page cache.
 //!
-//! A worker that ran out of work looks for more before it goes home, and a lone request whose worker
-//! is looking looks for its answer before it waits to be woken. Both only where requests are known
-//! to be quick and there is a second processor, never for long, and not for a while after it was in
-//! vain.
+//! A worker that ran out of work looks for more before it goes home, for at most 100 µs, and a lone
+//! request whose worker is looking looks for its answer before it waits to be woken, for at most
+//! 20 µs. Both only where requests are known to be quick and there is a second processor. After a
+//! try in vain the next one is left out, after another one the next two, and so on, at most 16.
 
 use std::hint::spin_loop;
 use std::num::NonZero;
