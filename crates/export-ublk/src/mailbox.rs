@@ -33,6 +33,10 @@ impl Mailbox {
         self.outcomes.borrow_mut().push(outcome);
     }
 
+    pub(crate) fn has_outcomes(&self) -> bool {
+        !self.outcomes.borrow().is_empty()
+    }
+
     /// Moves the outcomes to `into`.
     pub(crate) fn outcomes(&self, into: &mut Vec<Outcome>) {
         into.append(&mut self.outcomes.borrow_mut());

@@ -184,11 +184,13 @@ impl Park {
             }
             return true;
         }
-        if self.bell.what.has_rung() {
+        let rung = self.bell.what.has_rung();
+        if rung && !self.mailbox.has_outcomes() {
             return false;
         }
+        // Whatever else goes on: who has his outcome waits for no other.
         self.commit();
-        let waits = !again && self.bell.what.sleep();
+        let waits = !again && !rung && self.bell.what.sleep();
         let busy = self.queue.borrow_dependent().get_depth() > self.with_kernel;
         let waited = if waits { self.wait(busy) } else { with_task_io_ring(|ring| ring.submit()) };
         self.bell.what.wake();
@@ -325,15 +327,18 @@ fn is_passing(error: &io::Error) -> bool {
 #[expect(clippy::cast_possible_wrap, reason = "it is 0")]
 const OK: i32 = UBLK_IO_RES_OK as i32;
 
-/// This thread's ring, which libublk then uses. Requests are taken from the kernel in the call that
-/// waits for them, and interrupt nothing before (`DEFER_TASKRUN`, Linux 6.1).
+/// This thread's ring, which libublk then uses. Requests are taken from the kernel in the calls that
+/// submit or wait, and interrupt nothing before (`DEFER_TASKRUN`, Linux 6.1).
 fn make_ring(depth: u32) -> Result<(), UblkError> {
     ublk_init_task_ring(|place| {
-        let entries = depth.saturating_add(1).next_power_of_two();
+        // Room for what is answered at once and for all that is watched: libublk, which makes room
+        // by itself, takes no refusal.
+        let entries = depth.saturating_mul(2).max(8).next_power_of_two();
         let ring = io_uring::IoUring::builder()
             .setup_cqsize(entries.saturating_mul(2))
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .build(entries)?;
         // A thread makes one queue only.
         place.set(RefCell::new(ring)).map_err(|_| UblkError::OtherError(-libc::EEXIST))

@@ -12,10 +12,12 @@ use crate::request::{Outcome, Server, Serving};
 use block_export::Export;
 use libublk::ctrl::UblkCtrl;
 use libublk::io::UblkDev;
+use nix::libc;
 use nix::sys::signal::SigSet;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -84,13 +86,17 @@ fn serve(
     loop {
         mailbox.collect(&mut brought);
         for (tag, desc) in brought.drain(..) {
-            crew.take(Arc::clone(&server).serve(tag, desc));
+            crew.take(in_any_case(tag, Arc::clone(&server).serve(tag, desc)));
         }
         crew.run(|outcome: Outcome| mailbox.answer(outcome));
         if crew.is_idle() && mailbox.has_ended() {
             return mailbox.take_end().unwrap_or(Ok(()));
         }
         if bell.has_rung() {
+            // Outcomes and what was queued go out all the same.
+            if park::sleep() {
+                runtime.block_on(tokio::task::yield_now());
+            }
             continue;
         }
         match tasks.num_alive_tasks() {
@@ -106,6 +112,20 @@ fn serve(
     }
 }
 
+/// An outcome even of a request that panics: the kernel waits for each, and with one missing it never
+/// removes the device.
+async fn in_any_case(tag: u16, request: impl Future<Output = Outcome>) -> Outcome {
+    let mut request = pin!(request);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!(target: "block", tag, "a request's handling panicked: it fails with EIO");
+            Poll::Ready(Outcome { tag, result: libc::EIO.saturating_neg(), landed: None })
+        })
+    })
+    .await
+}
+
 /// Drives the runtime until there is something to do.
 async fn news(is_there: impl Fn() -> bool) {
     poll_fn(|cx| {
@@ -116,4 +136,21 @@ async fn news(is_there: impl Fn() -> bool) {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_panics_has_an_outcome_and_others_have_theirs() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("a driver's defect")
+        };
+        let failed = Outcome { tag: 7, result: -5, landed: None };
+        assert_eq!(in_any_case(7, panics).await, failed);
+        let outcome = || Outcome { tag: 8, result: 4096, landed: Some(9) };
+        assert_eq!(in_any_case(8, async { outcome() }).await, outcome());
+    }
 }
