@@ -47,7 +47,7 @@ impl Channel {
     }
 
     /// The front end is about to read the configuration space.
-    pub(crate) fn is_read(&self) {
+    pub(crate) fn note_read(&self) {
         self.state().has_read = true;
     }
 
@@ -173,12 +173,12 @@ mod tests {
         // One that comes again after its server was restarted does not read.
         assert_eq!(messages(Channel::make_up), 1);
         let read = |channel: &Channel| {
-            channel.is_read();
+            channel.note_read();
             channel.make_up();
         };
         assert_eq!(messages(read), 0);
         let between = |channel: &Channel| {
-            channel.is_read();
+            channel.note_read();
             // The front end has no driver yet, and may not heed it.
             assert_eq!(channel.tell().unwrap(), Heard::Now);
             channel.make_up();

@@ -308,7 +308,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     ) -> Result<Vec<u8>> {
         let zoned = !self.without_zones;
         // First: one that comes between is told once more than it needs.
-        self.channel.is_read();
+        self.channel.note_read();
         let (facts, length) = (self.export.characteristics(), self.export.length());
         let mut space = config::bytes(facts, length, self.queues(), zoned).to_vec();
         space.resize(MAX_CONFIG, 0);

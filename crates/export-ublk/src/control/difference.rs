@@ -22,10 +22,10 @@ pub(super) fn difference(
     };
     if has_grown(there, here) {
         let size = there.basic.dev_sectors.saturating_mul(SECTOR);
-        return Some(of_image(format!(
-            "size is {size} bytes, less than that of the image; if that has become larger since, \
-             export as much of it as then (driver=raw,size={size},...)"
-        )));
+        return Some(format!(
+            "it has {size} bytes, fewer than this image; if the image has become larger since, export \
+             as much of it as then (driver=raw,size={size},...), else the image that it was made of"
+        ));
     }
     // A device that takes no writes has other parameters too: first what is chosen.
     shape(there, here)
